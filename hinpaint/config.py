@@ -1,0 +1,195 @@
+"""The configuration: one pydantic block a section, unknown keys refused, checked before anything runs."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+Mode = Literal["reconstruct", "benchmark", "audit"]
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+_ELEMENT = r"^[A-Z][a-z]?$"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. The message is one line that says what to change."""
+
+
+class Block(BaseModel):
+    """Base of all blocks: unknown keys are errors, values do not change after validation."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Source(Block):
+    """One database export to read."""
+
+    database: Annotated[str, Field(pattern=_NAME, description="short name, first part of every entry key")]
+    version: Annotated[str, Field(pattern=_NAME, description="version of the export, second part of every entry key")]
+    format: Annotated[Literal["cif", "optimade"], Field(description="cif: folder, .tar(.gz|.xz|.bz2) or .zip of CIFs; optimade: JSON Lines, plain or .gz")]  # fmt: skip  # noqa: E501
+    path: Annotated[Path, Field(description="folder, archive or file; relative to the working directory")]
+    licence: Annotated[str, Field(min_length=1, description="licence of the records, an SPDX identifier where one exists")]  # fmt: skip  # noqa: E501
+    mode: Annotated[
+        tuple[Mode, ...],
+        BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
+        Field(min_length=1, description="what to do; with several, an entry takes the first one that fits it"),
+    ]
+    partitions: Annotated[int, Field(ge=1, le=1000, description="ingest jobs this source is split into")] = 1
+
+    @field_validator("path")
+    @classmethod
+    def _path_exists(cls, value: Path) -> Path:
+        if not value.exists():
+            raise ValueError(f"{value} does not exist")
+        return value
+
+
+class Select(Block):
+    """Which entries to take; the others get a row in whynot."""
+
+    max_sites: Annotated[int, Field(ge=2, le=2000, description="sites in the completed cell at most")] = 64
+    limit: Annotated[int | None, Field(ge=1, description="entries to take at most, in key order; empty: all")] = None
+    elements: Annotated[
+        tuple[Annotated[str, Field(pattern=_ELEMENT)], ...] | None,
+        Field(description="take only entries made of these elements; empty: any"),
+    ] = None
+
+
+class Sampler(Block):
+    """How the unknown sites are denoised."""
+
+    name: Annotated[Literal["td", "random"], Field(description="td: TD-Paint predictor-corrector; random: chance placement")] = "td"  # fmt: skip  # noqa: E501
+    n_steps: Annotated[int, Field(ge=1, le=5000, description="predictor steps")] = 50
+    n_corrector: Annotated[int, Field(ge=0, le=10, description="Langevin corrector steps after each predictor step")] = 1  # fmt: skip  # noqa: E501
+    snr: Annotated[float, Field(gt=0, le=1, description="signal-to-noise ratio that sets the corrector's step")] = 0.2
+    max_atoms: Annotated[int, Field(ge=1, description="atoms in a batch at most")] = 512
+    max_edges: Annotated[int, Field(ge=1, description="edges in a batch at most (a larger crystal runs alone)")] = 20000
+
+
+class Potential(Block):
+    """The interatomic potential that relaxes."""
+
+    name: Annotated[
+        str,
+        Field(min_length=1, description="sevennet-0, sevennet-l3i5 (weights inside the sevenn wheel), or nequip"),
+    ] = "sevennet-0"
+    path: Annotated[Path | None, Field(description="nequip: packaged (.nequip.zip) or compiled (.nequip.pt2/.pth) file")] = None  # fmt: skip  # noqa: E501
+    model_id: Annotated[str | None, Field(description="nequip: a nequip.net id, where there is a network")] = None
+    sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the file at path; such files hold code, so it must be named")] = None  # fmt: skip  # noqa: E501
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.name == "nequip" and (self.path is None) == (self.model_id is None):
+            raise ValueError("potential nequip needs either path or model_id")
+        if self.path is not None and not self.path.is_file():
+            raise ValueError(f"{self.path} does not exist")
+        if self.path is not None and self.sha256 is None:
+            raise ValueError("potential.path needs potential.sha256 (sha256sum FILE prints it)")
+        return self
+
+
+class Relax(Block):
+    """How structures are relaxed, first the placed sites alone, then everything."""
+
+    fmax_ev_per_a: Annotated[float, Field(gt=0, description="force threshold")] = 0.05
+    max_steps_h_only: Annotated[int, Field(ge=0, description="steps with host and cell fixed")] = 100
+    max_steps_full: Annotated[int, Field(ge=0, description="steps with everything free; 0 skips the level")] = 200
+    max_atoms: Annotated[int, Field(ge=1, description="atoms in a batch at most (a larger crystal runs alone)")] = 512
+    min_distance_a: Annotated[float, Field(ge=0, description="gate: shortest distance after relaxation")] = 0.6
+    max_volume_change: Annotated[float, Field(gt=0, description="gate: relative change of volume in the full level")] = 0.15  # fmt: skip  # noqa: E501
+    max_host_shift_a: Annotated[float, Field(gt=0, description="gate: a host site's displacement in the full level")] = 1.0  # fmt: skip  # noqa: E501
+
+
+class Les(Block):
+    """How trials are judged."""
+
+    tol_mev_per_atom: Annotated[float, Field(ge=0, description="a trial is lower when it is by more than this")] = 1.0
+    strict_a: Annotated[float, Field(gt=0, description="strict rate: largest distance of a placed site")] = 0.3
+    chance_trials: Annotated[int, Field(ge=0, le=100, description="random-placement controls per entry with a reference")] = 1  # fmt: skip  # noqa: E501
+    bootstrap: Annotated[int, Field(ge=10, le=100000, description="bootstrap samples of the intervals")] = 1000
+
+
+class Release(Block):
+    """The corrected database that comes out."""
+
+    version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$", description="version of the release")] = "1.0.0"
+    title: Annotated[str, Field(min_length=1, description="title in the release's README")] = "Corrected structures"
+
+
+def _potential_block(value: Any) -> Any:
+    return {"name": value} if isinstance(value, str) else value
+
+
+class Config(Block):
+    """What to curate. Threads, partitions and memory belong into a Snakemake profile."""
+
+    run: Annotated[str, Field(pattern=_NAME, description="name of the run; results go to results/<run>/")]
+    seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of every random stream")] = 0
+    element: Annotated[str, Field(pattern=_ELEMENT, description="element to complete")] = "H"
+    sources: Annotated[tuple[Source, ...], Field(min_length=1, description="the database exports to read")]
+    select: Annotated[Select, Field(description="which entries to take")] = Select()
+    shards: Annotated[int, Field(ge=1, le=5000, description="shards the tasks are spread over")] = 1
+    trials: Annotated[int, Field(ge=1, le=1000, description="trials per task")] = 10
+    sampler: Annotated[Sampler, Field(description="how sites are placed")] = Sampler()
+    model: Annotated[str, Field(min_length=1, description="shipped weights by name, or the path of a .safetensors file")] = "td-small"  # fmt: skip  # noqa: E501
+    potential: Annotated[
+        Potential, BeforeValidator(_potential_block), Field(description="name, or a block for a file of your own")
+    ] = Potential()
+    relax: Annotated[Relax, Field(description="how structures are relaxed")] = Relax()
+    les: Annotated[Les, Field(description="how trials are judged")] = Les()
+    release: Annotated[Release, Field(description="what is published")] = Release()
+
+    @model_validator(mode="after")
+    def _distinct_sources(self) -> Self:
+        keys = [(source.database, source.version) for source in self.sources]
+        if len(set(keys)) < len(keys):
+            raise ValueError("two sources share database and version; give one of them another version")
+        return self
+
+    @property
+    def ingest_parts(self) -> tuple[tuple[int, int], ...]:
+        """(source index, partition) of every ingest job, in the order of their shard numbers."""
+        return tuple((i, part) for i, source in enumerate(self.sources) for part in range(source.partitions))
+
+    @property
+    def results(self) -> Path:
+        """Folder of this run."""
+        return Path("results") / self.run
+
+
+def parse_config(values: Any) -> Config:
+    """Validate a configuration that is already a mapping (Snakemake's ``config``).
+
+    Raises:
+        ConfigError: with one line naming the first key that is wrong and how many more there are.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error)) from error
+
+
+def load_config(path: Path) -> Config:
+    """Read and validate a YAML configuration file.
+
+    Raises:
+        ConfigError: the file is absent, not YAML, or invalid.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    return parse_config(values)
+
+
+def _one_line(error: ValidationError) -> str:
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    where = ".".join(str(part) for part in first["loc"]) or "top level"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        message = "unknown key"
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"config: {where}: {message}{more}"
