@@ -1,0 +1,112 @@
+"""Weights on disk: safetensors with a JSON card beside them."""
+
+import json
+from dataclasses import asdict, dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors.torch import load, save
+
+from hinpaint.diffusion.corruption import WrappedVE
+from hinpaint.diffusion.network import NetworkSettings, ScoreNetwork
+from hinpaint.store import sha256_file, write_atomic
+
+Conditioning = Literal["td", "pos_only"]
+
+
+class ModelError(Exception):
+    """Weights are missing, altered, or do not fit. The message says what to do."""
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A score network ready to sample.
+
+    Attributes:
+        name: name or path it was asked for by.
+        network: the network, in evaluation mode.
+        process: the forward process it was trained on.
+        conditioning: ``td`` (noise level per site) or ``pos_only`` (per crystal).
+        sha256: hash of the weights file.
+        card: everything the card says.
+    """
+
+    name: str
+    network: ScoreNetwork
+    process: WrappedVE
+    conditioning: Conditioning
+    sha256: str
+    card: dict[str, Any]
+
+
+def shipped_models() -> list[str]:
+    """Names of the weights inside the package."""
+    return sorted(path.stem for path in _folder().glob("*.safetensors"))
+
+
+def resolve(name: str) -> Path:
+    """Find the weights of a name or path.
+
+    Raises:
+        ModelError: neither a shipped name nor a file with its card.
+    """
+    path = Path(name) if name.endswith(".safetensors") else _folder() / f"{name}.safetensors"
+    if not path.is_file():
+        raise ModelError(f"no weights {name!r}; shipped are: {', '.join(shipped_models()) or 'none'}")
+    if not path.with_suffix(".json").is_file():
+        raise ModelError(f"{path} has no card {path.with_suffix('.json').name} beside it")
+    return path
+
+
+def load_model(name: str, device: torch.device | str = "cpu") -> LoadedModel:
+    """Load weights by shipped name or path of a ``.safetensors`` file.
+
+    Raises:
+        ModelError: missing file, or a hash that differs from the card's.
+    """
+    path = resolve(name)
+    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    digest = sha256_file(path)
+    if card["sha256"] != digest:
+        raise ModelError(f"{path}: the weights do not belong to their card (sha256 {digest[:12]} is not the card's)")
+    network = ScoreNetwork(NetworkSettings(**card["network"]))
+    state = {key: value.float() for key, value in load(path.read_bytes()).items()}
+    missing, unexpected = network.load_state_dict(state, strict=False)
+    if missing or unexpected:
+        raise ModelError(f"{path} does not fit its card: missing {missing[:3]}, unexpected {unexpected[:3]}")
+    network.eval().requires_grad_(requires_grad=False).to(device)
+    return LoadedModel(name, network, WrappedVE(**card["process"]), card["conditioning"], digest, card)
+
+
+def save_model(
+    path: Path, network: ScoreNetwork, process: WrappedVE, conditioning: Conditioning, card: dict[str, Any],
+    dtype: torch.dtype = torch.float32,
+) -> None:  # fmt: skip
+    """Write weights and card.
+
+    Args:
+        path: ``.safetensors`` file; the card goes beside it.
+        network: network whose weights are written.
+        process: its forward process.
+        conditioning: what the noise level belongs to.
+        card: what else should be known: data, steps, seconds, hardware, rates.
+        dtype: precision of the stored weights.
+    """
+    state = {key: value.detach().to("cpu", dtype).contiguous() for key, value in network.state_dict().items()}
+    write_atomic(path, lambda handle: handle.write(save(state)))
+    full = {
+        **card,
+        "network": network.describe(),
+        "process": asdict(process),
+        "conditioning": conditioning,
+        "parameters": network.n_parameters,
+        "sha256": sha256_file(path),
+    }
+    text = json.dumps(full, indent=2, sort_keys=True) + "\n"
+    write_atomic(path.with_suffix(".json"), lambda handle: handle.write(text.encode()))
+
+
+def _folder() -> Path:
+    return Path(str(resources.files("hinpaint") / "models"))

@@ -1,0 +1,174 @@
+"""The score network: MatterGen's GemNetT with one noise level per site."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from hinpaint.diffusion.bridge import build_gemnet, mattergen
+from hinpaint.diffusion.graph import Batch, Graph, build_graph
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """Size of the network; stored beside the weights.
+
+    Attributes:
+        hidden: width of site and edge embeddings.
+        n_blocks: interaction blocks.
+        emb_trip: width of the triplet embeddings.
+        num_radial: radial basis functions.
+        num_spherical: spherical basis functions.
+        cutoff_a: largest edge, ångström.
+        max_neighbors: neighbours per site kept for sure.
+        num_atom: residual layers in the output and atom-update blocks.
+        scale_output: multiply the output by the cube root of the volume, so that the network predicts numbers of
+            order one in every cell. Off for weights trained elsewhere.
+    """
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    hidden: int = 128
+    n_blocks: int = 3
+    emb_trip: int = 32
+    num_radial: int = 64
+    num_spherical: int = 7
+    cutoff_a: float = 5.0
+    max_neighbors: int = 12
+    num_atom: int = 1
+    scale_output: bool = True
+
+
+class ScoreNetwork(nn.Module):
+    """Predicts noise (score times standard deviation) for the fractional coordinates of every site.
+
+    The lattice, energy and atom-type heads of GemNetT are left out, as only positions are denoised (Reents et al.
+    2026), and the output layers run only on the edges that end on sites which are to be found. One noise level per
+    site follows TD-Paint (arXiv 2410.09306).
+    """
+
+    def __init__(self, settings: NetworkSettings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.gemnet = build_gemnet(
+            num_spherical=settings.num_spherical,
+            num_radial=settings.num_radial,
+            num_blocks=settings.n_blocks,
+            emb_size_atom=settings.hidden,
+            emb_size_edge=settings.hidden,
+            emb_size_trip=settings.emb_trip,
+            emb_size_bil_trip=settings.emb_trip,
+            num_atom=settings.num_atom,
+            cutoff=settings.cutoff_a,
+            max_neighbors=settings.max_neighbors,
+        )
+        _drop_unused_heads(self.gemnet)
+        self.noise_level_encoding = mattergen().NoiseLevelEncoding(settings.hidden)
+
+    def graph(self, batch: Batch) -> Graph:
+        """Interaction graph of a batch with this network's cutoff."""
+        return build_graph(batch, self.settings.cutoff_a, self.settings.max_neighbors)
+
+    def forward(self, batch: Batch, t: Tensor) -> Tensor:
+        """Predict the noise.
+
+        Args:
+            batch: crystals with their current coordinates.
+            t: (n_sites,) noise time of each site, 0 for known sites.
+
+        Returns:
+            (n_sites, 3) score times standard deviation, in fractional coordinates; exactly 0 on sites with t = 0.
+        """
+        forces = self._forces(batch, self.graph(batch), self.noise_level_encoding(t), t > 0)
+        inverse = torch.linalg.inv(batch.lattice)
+        if self.settings.scale_output:
+            inverse = inverse * torch.linalg.det(batch.lattice).abs().pow(1 / 3)[:, None, None]
+        return torch.einsum("ni,nij->nj", forces, inverse[batch.crystal])
+
+    def _forces(self, batch: Batch, graph: Graph, noise_level: Tensor, wanted: Tensor) -> Tensor:
+        """Cartesian output vectors of the wanted sites, (n_sites, 3): the pass through GemNetT's own layers."""
+        net = self.gemnet
+        cosine = (graph.direction[graph.triplet_out] * graph.direction[graph.triplet_in]).sum(-1).clamp(-1, 1)
+        radial_circular, circular = net.cbf_basis3(graph.distance, cosine, graph.triplet_out)
+        radial = net.radial_basis(graph.distance)
+        h = net.atom_latent_emb(torch.cat([net.atom_emb(batch.numbers), noise_level], dim=1))
+        m = net.edge_emb(h, radial, graph.source, graph.target)
+        axes = batch.lattice[batch.crystal[graph.source]]
+        to_axes = torch.cosine_similarity(graph.direction[:, None], axes, dim=-1)
+        m = net.angle_edge_emb(torch.cat([m, to_axes], dim=-1))
+        shared: dict[str, Any] = {
+            "rbf3": net.mlp_rbf3(radial),
+            "cbf3": net.mlp_cbf3(radial_circular, circular, graph.triplet_out, graph.triplet_slot),
+            "id3_ragged_idx": graph.triplet_slot,
+            "id_swap": graph.swap,
+            "id3_ba": graph.triplet_in,
+            "id3_ca": graph.triplet_out,
+            "rbf_h": net.mlp_rbf_h(radial),
+            "idx_s": graph.source,
+            "idx_t": graph.target,
+        }
+        ending = wanted[graph.target].nonzero().squeeze(1)
+        radial_out = net.mlp_rbf_out(radial[ending])
+        along = _edge_output(net.out_blocks[0], m[ending], radial_out)
+        for block, out_block in zip(net.int_blocks, net.out_blocks[1:], strict=True):
+            h, m = block(h=h, m=m, **shared)
+            along = along + _edge_output(out_block, m[ending], radial_out)
+        out = batch.frac.new_zeros(batch.frac.shape)
+        return out.index_add(0, graph.target[ending], along.to(out.dtype) * graph.direction[ending])
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of trainable parameters."""
+        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+
+    def describe(self) -> dict[str, Any]:
+        """Settings as plain values, for the card beside the weights."""
+        return asdict(self.settings)
+
+
+def _drop_unused_heads(gemnet: Any) -> None:
+    """Remove the layers that only serve the lattice and the energy, so that the weights hold what is used."""
+    del gemnet.lattice_out_blocks, gemnet.mlp_rbf_lattice
+    for block in gemnet.out_blocks:
+        del block.layers, block.seq_energy, block.out_energy, block.dense_rbf, block.scale_sum
+
+
+def _edge_output(block: Any, m: Tensor, radial: Tensor) -> Tensor:
+    """The force branch of GemNet's output block, (n_edges, 1)."""
+    x = m
+    for layer in block.seq_forces:
+        x = layer(x)
+    return cast("Tensor", block.out_forces(block.scale_rbf_F(x, x * block.dense_rbf_F(radial))))
+
+
+@torch.no_grad()
+def fit_scale_factors(network: ScoreNetwork, batch: Batch, t: Tensor) -> None:
+    """Set GemNet's scale factors so that each layer keeps the variance of its reference input.
+
+    Follows the procedure of GemNet (Gasteiger et al., arXiv 2106.08903): the factors are measured one after another in
+    the order in which the layers run, on untrained weights.
+    """
+    factor_type = mattergen().ScalingFactor
+    factors: list[nn.Module] = []
+
+    def note(module: nn.Module, _: Any, __: Any) -> None:
+        factors.append(module)
+
+    scaling = [m for m in network.modules() if isinstance(m, factor_type)]
+    hooks = [m.register_forward_hook(note) for m in scaling]
+    network(batch, t)
+    for hook in hooks:
+        hook.remove()
+    for factor in dict.fromkeys(factors):
+        _fit_one(network, factor, batch, t)
+
+
+def _fit_one(network: ScoreNetwork, factor: nn.Module, batch: Batch, t: Tensor) -> None:
+    def measure(module: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ratio = inputs[0].var(dim=0).mean() / output.var(dim=0).mean().clamp_min(1e-12)
+        module.scale_factor.mul_(ratio.sqrt())
+
+    hook = factor.register_forward_hook(measure)
+    network(batch, t)
+    hook.remove()
