@@ -258,6 +258,31 @@ LES_SUMMARY = _table(
     Column("tol_mev_per_atom", _FLOAT, "energy tolerance of the lower-energy arm"),
 )
 
+DECISIONS = _table(
+    "decisions",
+    "what the release does with each curated entry",
+    ("entry_key",),
+    _KEY,
+    Column("mode", _TEXT, "reconstruct, benchmark or audit"),
+    Column("action", _TEXT, "completed (sites added), replaced (audited sites moved) or unchanged (the source stands)"),
+    Column("trial", _INT, "the candidate: lowest energy among converged trials that pass the gates", nullable=True),
+    Column("element", _TEXT, "element of the placed sites"),
+    Column(
+        "frac_unknown",
+        _VECTOR,
+        "its placed sites after the hydrogen-only relaxation, in the source's cell and host",
+        nullable=True,
+    ),
+    Column("energy_ev", _FLOAT, "its energy after the full relaxation, eV a cell", nullable=True),
+    Column(
+        "delta_e_mev_per_atom", _FLOAT, "candidate minus source structure; empty without a reference", nullable=True
+    ),
+    Column("n_passed", _INT, "trials that converged and passed the gates"),
+    Column("n_agree", _INT, "of these, trials within the energy tolerance of the candidate: independent agreement"),
+    Column("potential", _TEXT, "potential that decided"),
+    Column("model_sha256", _TEXT, "SHA-256 of the diffusion weights", nullable=True),
+)
+
 RUNS = _table(
     "runs",
     "one row a job: what ran, where, for how long",
@@ -279,6 +304,6 @@ ALL_TABLES: dict[str, Table] = {
     table.name: table
     for table in (
         RECORDS, ENTRIES, EVIDENCE, SOURCE_TEXT, WHYNOT, TASKS, TRIALS, RELAXED, MATCHES,
-        LES_ENTRY, LES_SUMMARY, RUNS,
+        LES_ENTRY, LES_SUMMARY, DECISIONS, RUNS,
     )
 }  # fmt: skip

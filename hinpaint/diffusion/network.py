@@ -88,6 +88,8 @@ class ScoreNetwork(nn.Module):
 
     def _forces(self, batch: Batch, graph: Graph, noise_level: Tensor, wanted: Tensor) -> Tensor:
         """Cartesian output vectors of the wanted sites, (n_sites, 3): the pass through GemNetT's own layers."""
+        if graph.triplet_in.numel() == 0:  # GemNet's layers cannot run without triplets, and nothing is known then
+            return torch.zeros_like(batch.frac)
         net = self.gemnet
         cosine = (graph.direction[graph.triplet_out] * graph.direction[graph.triplet_in]).sum(-1).clamp(-1, 1)
         radial_circular, circular = net.cbf_basis3(graph.distance, cosine, graph.triplet_out)

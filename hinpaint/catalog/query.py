@@ -1,0 +1,95 @@
+"""Questions to a catalog: read-only, without access to anything outside the file."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+from rich.console import Console
+from rich.table import Table as RichTable
+from rich.text import Text
+
+Format = Literal["table", "csv", "json"]
+_MAX_TABLE_ROWS = 1000
+# Nothing is loaded, fetched, or looked up among Python's variables.
+_CLOSED: dict[str, str | bool | int | float | list[str]] = {
+    "autoload_known_extensions": False,
+    "autoinstall_known_extensions": False,
+    "python_enable_replacements": False,
+}
+
+
+class QueryError(Exception):
+    """The question could not be answered; the message says why in one line."""
+
+
+def open_catalog(path: Path) -> duckdb.DuckDBPyConnection:
+    """Open a catalog for questions: nothing can be written, read from disk, loaded or fetched.
+
+    Raises:
+        QueryError: there is no catalog at the path, or it is no DuckDB file.
+    """
+    if not path.is_file():
+        raise QueryError(
+            f"no catalog at {path}; run `snakemake --profile profiles/local` first, or name a run with --run"
+        )
+    try:
+        connection = duckdb.connect(str(path), read_only=True, config=_CLOSED)
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
+    except duckdb.Error as error:
+        raise QueryError(f"{path} cannot be opened: {_line(error)}") from error
+    return connection
+
+
+def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Run one question.
+
+    Returns:
+        Column names and rows.
+
+    Raises:
+        QueryError: the SQL is wrong or not allowed.
+    """
+    try:
+        result = connection.execute(sql)
+        names = [column[0] for column in result.description or []]
+        return names, result.fetchall()
+    except duckdb.Error as error:
+        raise QueryError(_line(error)) from error
+
+
+def render(names: list[str], rows: list[tuple[Any, ...]], output: Format, width: int | None = None) -> str:
+    """Render an answer as a table for people, CSV, or JSON (a list of objects)."""
+    if output == "json":
+        return json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str, indent=2)
+    buffer = io.StringIO()
+    if output == "csv":
+        writer = csv.writer(buffer, lineterminator="\n")
+        writer.writerow(names)
+        writer.writerows(rows)
+        return buffer.getvalue().rstrip("\n")
+    table = RichTable()
+    for name in names:
+        table.add_column(Text(name))
+    for row in rows[:_MAX_TABLE_ROWS]:
+        table.add_row(*(Text(_cell(value)) for value in row))
+    console = Console(file=buffer, width=width)
+    console.print(table)
+    if len(rows) > _MAX_TABLE_ROWS:
+        console.print(f"{len(rows) - _MAX_TABLE_ROWS} more rows; use --format csv or json to see all")
+    return buffer.getvalue().rstrip("\n")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return str(value)
+
+
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())

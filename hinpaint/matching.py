@@ -1,0 +1,132 @@
+"""Is a completed structure the reference? Published matcher, and a strict distance on the fixed host."""
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from hinpaint.crystal import Crystal, FloatArray, minimum_image_distances
+
+_HOST_SYMPREC_A = 0.1
+
+
+@dataclass(frozen=True)
+class Match:
+    """Comparison of one structure with the reference.
+
+    Attributes:
+        matched: the published matcher's verdict.
+        rms: its normalised root mean square displacement, None without a match.
+        h_rmsd_a: root mean square distance of assigned sites on the fixed host, ångström; None when not comparable.
+        h_max_a: largest of these distances.
+    """
+
+    matched: bool
+    rms: float | None
+    h_rmsd_a: float | None
+    h_max_a: float | None
+
+
+@lru_cache(maxsize=1)
+def _matcher() -> Any:
+    from pymatgen.analysis.structure_matcher import StructureMatcher
+
+    return StructureMatcher()
+
+
+@lru_cache(maxsize=1)
+def matcher_settings() -> str:
+    """The matcher with its version and settings, as JSON: stored beside every verdict."""
+    matcher = _matcher()
+    settings = {"ltol": matcher.ltol, "stol": matcher.stol, "angle_tol": matcher.angle_tol}
+    flags = {"primitive_cell": True, "scale": True}
+    return json.dumps({"matcher": "pymatgen StructureMatcher", "version": version("pymatgen"), **settings, **flags})
+
+
+def structure_match(first: Crystal, second: Crystal) -> tuple[bool, float | None]:
+    """Ask pymatgen's ``StructureMatcher()`` with its defaults, as the paper does.
+
+    Args:
+        first: one structure.
+        second: another of the same composition.
+
+    Returns:
+        The verdict, and the normalised root mean square displacement when they match.
+    """
+    result = _matcher().get_rms_dist(first.to_pymatgen(), second.to_pymatgen())
+    return (False, None) if result is None else (True, float(result[0]))
+
+
+def host_operations(host: Crystal) -> list[tuple[FloatArray, FloatArray]]:
+    """Symmetry operations of the host alone: rotations (3, 3) and translations (3,) in fractional coordinates.
+
+    Two arrangements that such an operation carries into each other are the same structure. The identity is always
+    among them; where the host's symmetry cannot be found it is the only one.
+    """
+    import spglib
+
+    identity = [(np.eye(3), np.zeros(3))]
+    kinds = {s: i for i, s in enumerate(dict.fromkeys(host.species))}
+    cell = (host.lattice, host.frac, [kinds[s] for s in host.species])
+    try:
+        found = spglib.get_symmetry(cell, symprec=_HOST_SYMPREC_A)
+    except spglib.SpglibError:
+        return identity
+    if found is None:
+        return identity
+    pairs = zip(found["rotations"], found["translations"], strict=True)
+    return identity + [(r.astype(float), t) for r, t in pairs if not (np.allclose(r, np.eye(3)) and np.allclose(t, 0))]
+
+
+def host_fixed_distances(
+    lattice: FloatArray, placed: FloatArray, reference: FloatArray,
+    operations: list[tuple[FloatArray, FloatArray]] | None = None,
+) -> FloatArray:  # fmt: skip
+    """Distances of placed sites from the reference sites they are assigned to, on a host that does not move.
+
+    Args:
+        lattice: (3, 3) rows, ångström.
+        placed: (n, 3) fractional coordinates.
+        reference: (n, 3) fractional coordinates.
+        operations: symmetry of the host; the one that brings the sites closest is used. None: identity only.
+
+    Returns:
+        (n,) distances in ångström of the assignment with the smallest sum of squares.
+    """
+    best: FloatArray | None = None
+    for rotation, translation in operations or [(np.eye(3), np.zeros(3))]:
+        distances = minimum_image_distances(lattice, placed @ rotation.T + translation, reference)
+        rows, columns = linear_sum_assignment(distances**2)
+        assigned = distances[rows, columns]
+        if best is None or (assigned**2).sum() < (best**2).sum() - 1e-12:
+            best = assigned
+        if best.max(initial=0.0) < 1e-3:
+            break
+    assert best is not None  # noqa: S101 - the loop runs at least once
+    return best
+
+
+def compare(candidate: Crystal, reference: Crystal, operations: list[tuple[FloatArray, FloatArray]] | None) -> Match:
+    """Compare a candidate with the reference, both with the placed sites marked as unknown.
+
+    Args:
+        candidate: host and placed sites.
+        reference: host and the source's sites.
+        operations: symmetry of the common host; None when the host has moved, so that only the matcher can say.
+    """
+    matched, rms = structure_match(candidate, reference)
+    if operations is None:
+        return Match(matched, rms, None, None)
+    distances = host_fixed_distances(
+        reference.lattice, candidate.frac[~candidate.known], reference.frac[~reference.known], operations
+    )
+    return Match(matched, rms, float(np.sqrt((distances**2).mean())), float(distances.max()))
+
+
+def agree(lattice: FloatArray, first: FloatArray, second: FloatArray, tolerance_a: float) -> bool:
+    """True when two placements (n, 3) on the same host differ by less than ``tolerance_a`` at every site."""
+    return bool(host_fixed_distances(lattice, first, second).max(initial=0.0) < tolerance_a)

@@ -1,0 +1,1 @@
+"""Batched relaxation with machine-learned interatomic potentials."""

@@ -1,0 +1,249 @@
+"""Batched relaxation: converged structures leave the batch, waiting ones enter, a bad one harms only itself."""
+
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from hinpaint.config import Relax
+from hinpaint.crystal import Crystal, shortest_distance
+from hinpaint.relaxation.batch import Level, Readings, RelaxJob, crystal_of, read, start_state
+from hinpaint.relaxation.potentials import LoadedPotential
+from hinpaint.whynot import Reason
+
+Progress = Callable[[int, int], None]
+
+_LOG = logging.getLogger(__name__)
+# Below these no potential returns meaningful forces, and the neighbour list of a tiny cell would fill the memory.
+_MIN_START_DISTANCE_A = 0.1
+_MIN_VOLUME_PER_SITE_A3 = 0.5
+# A cell that doubles or halves runs away. The gate on plausible changes is narrower, and is applied by the matching.
+_RUNAWAY_LOG_VOLUME = float(np.log(2.0))
+# New structures enter when a quarter of the batch is free: each entry costs one extra evaluation of a small batch.
+_REFILL_SHARE = 0.25
+
+
+@dataclass(frozen=True)
+class RelaxOutcome:
+    """What became of one job at one level.
+
+    Attributes:
+        key: (entry key, trial number) of the job.
+        energy_start_ev: energy of the start in eV a cell, if it could be evaluated.
+        energy_ev: energy of the end in eV a cell; None when the relaxation failed.
+        fmax_ev_per_a: largest force on a free site at the end; None when the relaxation failed.
+        n_steps: optimiser steps done.
+        converged: true when every free force (and cell force) is below the threshold.
+        crystal: the end; the start when the relaxation failed.
+        volume_change: relative change of the cell volume; None when the relaxation failed.
+        reason: why it did not converge; None when it did. With ``not_converged`` the end is sane and kept.
+        detail: one line about the reason.
+    """
+
+    key: tuple[str, int]
+    energy_start_ev: float | None
+    energy_ev: float | None
+    fmax_ev_per_a: float | None
+    n_steps: int
+    converged: bool
+    crystal: Crystal
+    volume_change: float | None
+    reason: Reason | None
+    detail: str = ""
+
+
+def failed(
+    job: RelaxJob, reason: Reason, detail: str = "", n_steps: int = 0, energy_start_ev: float | None = None
+) -> RelaxOutcome:
+    """Outcome of a job that has no end worth keeping: the start, with the reason."""
+    return RelaxOutcome(job.key, energy_start_ev, None, None, n_steps, False, job.crystal, None, reason, detail)
+
+
+def relax(
+    potential: LoadedPotential,
+    jobs: Sequence[RelaxJob],
+    settings: Relax,
+    level: Level,
+    progress: Progress = lambda _done, _total: None,
+) -> list[RelaxOutcome]:
+    """Relax structures with FIRE (Bitzek et al., Phys. Rev. Lett. 2006, 97, 170201), many at a time.
+
+    A displacement step is at most 0.2 Å long (norm over the structure, as in ASE). That is all that is done about
+    short contacts of a start: the first steps push such atoms apart slowly, whatever the force.
+
+    Args:
+        potential: what evaluates; check it with :func:`hinpaint.relaxation.canary.check` first.
+        jobs: structures; only elements that the potential knows.
+        settings: thresholds, step limits and batch size.
+        level: ``h_only`` moves the movable sites in a fixed host and cell; ``full`` moves all sites and the cell.
+        progress: called with (jobs done, jobs in all) whenever jobs end.
+
+    Returns:
+        One outcome a job, in the order of the jobs. No exception of a structure reaches the caller.
+    """
+    engine = _Engine(potential, jobs, settings, level, progress)
+    waiting = deque(index for index in engine.by_size() if not engine.refuse(index))
+    engine.drain(waiting)
+    return [engine.outcomes[index] for index in range(len(jobs))]
+
+
+@dataclass
+class _Flight:
+    """Systems that are in one state now; position in the lists is the number of the system."""
+
+    state: Any = None
+    jobs: list[int] = field(default_factory=list)
+    steps: list[int] = field(default_factory=list)
+    energy_start: list[float] = field(default_factory=list)
+
+
+class _Engine:
+    """The scheduler behind :func:`relax`; it lives for one call."""
+
+    def __init__(
+        self, potential: LoadedPotential, jobs: Sequence[RelaxJob], settings: Relax, level: Level, progress: Progress
+    ) -> None:
+        self.potential = potential
+        self.jobs = jobs
+        self.settings = settings
+        self.level: Level = level
+        self.progress = progress
+        self.max_steps = settings.max_steps_h_only if level == "h_only" else settings.max_steps_full
+        self.max_atoms = settings.max_atoms
+        self.outcomes: dict[int, RelaxOutcome] = {}
+
+    def by_size(self) -> list[int]:
+        """Job numbers, largest first: no long relaxation is left over when the rest is done."""
+        return sorted(range(len(self.jobs)), key=lambda index: -self.jobs[index].crystal.n_sites)
+
+    def finish(self, index: int, outcome: RelaxOutcome) -> None:
+        """Record the one outcome of a job."""
+        self.outcomes[index] = outcome
+        if outcome.reason not in (None, Reason.NOT_CONVERGED):
+            _LOG.info("%s %s: %s %s", outcome.key, self.level, outcome.reason, outcome.detail)
+        self.progress(len(self.outcomes), len(self.jobs))
+
+    def refuse(self, index: int) -> bool:
+        """End a job at once when its start is one that no potential can evaluate; tell whether it was."""
+        job = self.jobs[index]
+        reason, detail = _unusable(job.crystal)
+        if reason is not None:
+            self.finish(index, failed(job, reason, detail))
+        return reason is not None
+
+    def drain(self, waiting: deque[int]) -> None:
+        """Run jobs until none waits. An exception stops one flight; its jobs are tried again in halves."""
+        while waiting:
+            flight = _Flight()
+            try:
+                self._fly(flight, waiting)
+            except Exception as error:
+                if not flight.jobs:
+                    raise
+                self._isolate(flight.jobs, error)
+
+    def _isolate(self, suspects: list[int], error: Exception) -> None:
+        out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
+        if out_of_memory and self.potential.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if len(suspects) == 1:
+            reason = Reason.OUT_OF_MEMORY if out_of_memory else Reason.NOT_FINITE
+            detail = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+            self.finish(suspects[0], failed(self.jobs[suspects[0]], reason, detail))
+            return
+        if out_of_memory:  # the whole batch was too large, so the later ones would be too
+            self.max_atoms = max(1, sum(self.jobs[index].crystal.n_sites for index in suspects) // 2)
+        middle = len(suspects) // 2
+        for half in (suspects[:middle], suspects[middle:]):
+            self.drain(deque(half))
+
+    def _fly(self, flight: _Flight, waiting: deque[int]) -> None:
+        import torch_sim as ts
+
+        while waiting or flight.jobs:
+            self._board(flight, waiting)
+            if flight.jobs:
+                flight.state = ts.fire_step(flight.state, self.potential.model)
+                flight.steps = [steps + 1 for steps in flight.steps]
+                self._land(flight)
+
+    def _board(self, flight: _Flight, waiting: deque[int]) -> None:
+        """Let waiting jobs enter, when enough of the batch is free for it to pay."""
+        import torch_sim as ts
+
+        free = self.max_atoms - sum(self.jobs[index].crystal.n_sites for index in flight.jobs)
+        if not waiting or (flight.jobs and free < _REFILL_SHARE * self.max_atoms):
+            return
+        entering: list[int] = []
+        while waiting:
+            size = self.jobs[waiting[0]].crystal.n_sites
+            if size > free and (entering or flight.jobs):
+                break
+            entering.append(waiting.popleft())
+            free -= size
+        if not entering:
+            return
+        flying = list(flight.jobs)
+        flight.jobs = flying + entering  # before the evaluation, so that a failure finds all suspects
+        fresh = start_state(self.potential, [self.jobs[index] for index in entering], self.level)
+        flight.state = ts.concatenate_states([flight.state, fresh]) if flying else fresh
+        flight.steps += [0] * len(entering)
+        flight.energy_start += read(fresh).energy.tolist()
+        self._land(flight)
+
+    def _land(self, flight: _Flight) -> None:
+        """Take the systems out that have converged, reached the limit, or failed."""
+        readings = read(flight.state)
+        staying = []
+        for system, index in enumerate(flight.jobs):
+            outcome = self._judge(flight, readings, system)
+            if outcome is None:
+                staying.append(system)
+            else:
+                self.finish(index, outcome)
+        if len(staying) == len(flight.jobs):
+            return
+        flight.state = flight.state[staying] if staying else None
+        flight.jobs = [flight.jobs[system] for system in staying]
+        flight.steps = [flight.steps[system] for system in staying]
+        flight.energy_start = [flight.energy_start[system] for system in staying]
+
+    def _judge(self, flight: _Flight, readings: Readings, system: int) -> RelaxOutcome | None:
+        job, steps = self.jobs[flight.jobs[system]], flight.steps[system]
+        start = flight.energy_start[system] if np.isfinite(flight.energy_start[system]) else None
+        if not readings.finite[system]:
+            return failed(job, Reason.NOT_FINITE, f"after {steps} steps", steps, start)
+        change = float(readings.volume[system] / job.crystal.volume - 1.0)
+        if abs(np.log1p(change)) > _RUNAWAY_LOG_VOLUME:
+            return failed(job, Reason.EXPLODED, f"volume changed by {change:+.0%}", steps, start)
+        limit = self.settings.fmax_ev_per_a
+        converged = bool(readings.fmax[system] < limit and readings.cell_fmax[system] < limit)
+        if not converged and steps < self.max_steps:
+            return None
+        crystal = crystal_of(flight.state, system, job, self.level)
+        distance = shortest_distance(crystal)
+        if distance < self.settings.min_distance_a:
+            return failed(job, Reason.COLLAPSED, f"shortest distance {distance:.2f} Å", steps, start)
+        energy, fmax = float(readings.energy[system]), float(readings.fmax[system])
+        # Exactly zero at h_only: the single-precision cell of the state is not the one that is handed back.
+        change = change if self.level == "full" else 0.0
+        reason = None if converged else Reason.NOT_CONVERGED
+        return RelaxOutcome(job.key, start, energy, fmax, steps, converged, crystal, change, reason)
+
+
+def _unusable(crystal: Crystal) -> tuple[Reason | None, str]:
+    """Say why a start cannot be evaluated at all, or (None, "")."""
+    if not (np.isfinite(crystal.frac).all() and np.isfinite(crystal.lattice).all()):
+        return Reason.NOT_FINITE, "the start holds a coordinate that is not finite"
+    if crystal.n_sites == 0:
+        return Reason.NO_ROOM, "the start has no site"
+    if crystal.volume / crystal.n_sites < _MIN_VOLUME_PER_SITE_A3:
+        return Reason.COLLAPSED, f"the start has {crystal.volume / crystal.n_sites:.2f} Å³ a site"
+    distance = shortest_distance(crystal)
+    if distance < _MIN_START_DISTANCE_A:
+        return Reason.COLLAPSED, f"shortest distance of the start {distance:.2f} Å"
+    return None, ""
