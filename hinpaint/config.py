@@ -1,10 +1,13 @@
 """The configuration: one pydantic block a section, unknown keys refused, checked before anything runs."""
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from hinpaint.files import write_atomic
 
 Mode = Literal["reconstruct", "benchmark", "audit"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -193,3 +196,39 @@ def _one_line(error: ValidationError) -> str:
         message = "unknown key"
     more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
     return f"config: {where}: {message}{more}"
+
+
+# What decides the rows of each stage. Anything else (batch bounds, shards) may change without making a row stale.
+_DECIDING: dict[str, tuple[str, ...]] = {
+    "ingest": ("element", "sources"),
+    "plan": ("element", "select", "shards"),
+    "inpaint": ("seed", "trials", "sampler", "model", "les.chance_trials"),
+    "relax": ("potential", "relax"),
+    "aggregate": ("les", "relax.max_steps_full"),
+    "release": ("release",),
+}
+_BATCH_BOUNDS = {"max_atoms", "max_edges"}
+
+
+def stage_settings(config: Config, stage: str) -> str:
+    """The settings that decide a stage's rows, as JSON: what Snakemake compares to see whether a job is stale."""
+    values = config.model_dump(mode="json")
+    chosen = {}
+    for name in _DECIDING[stage]:
+        value: Any = values
+        for part in name.split("."):
+            value = value[part]
+        chosen[name] = {k: v for k, v in value.items() if k not in _BATCH_BOUNDS} if isinstance(value, dict) else value
+    return json.dumps(chosen, sort_keys=True)
+
+
+def write_resolved(config: Config) -> Path:
+    """Write the configuration with all defaults filled in to ``results/<run>/config.json`` and return its path.
+
+    The file changes only when its content does. Jobs read it; what makes a job stale is :func:`stage_settings`.
+    """
+    path = config.results / "config.json"
+    text = config.model_dump_json(indent=2) + "\n"
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        write_atomic(path, lambda handle: handle.write(text.encode()))
+    return path

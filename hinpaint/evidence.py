@@ -5,7 +5,7 @@ record says (attached hydrogens, dummy sites, labels such as ``Wat``) confirms t
 no formula, or contradicts it; a contradiction is never averaged away.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from hinpaint.codes import CODE_EXPLANATIONS, Code, confidence
 from hinpaint.config import Mode
 from hinpaint.sources.geometry import first_overlap
-from hinpaint.sources.records import Hint, Note, ParsedRecord, Site
+from hinpaint.sources.records import Hint, Note, ParsedRecord
 from hinpaint.whynot import Reason, Stop
 
 __all__ = ["CODE_EXPLANATIONS", "Code", "Evidence", "choose_mode", "weigh"]
@@ -22,8 +22,7 @@ HOST_TOLERANCE = 0.02
 """Relative difference of formula and sites that passes as rounding."""
 WHOLE_TOLERANCE = 0.1
 """A number of atoms this close to an integer is that integer; formulae are rounded (H1.667 in a cell of three)."""
-MIN_DISTANCE_A = 0.5
-MIN_DISTANCE_H_A = 0.4
+MIN_DISTANCE_A, MIN_DISTANCE_H_A = 0.5, 0.4
 """No two ordered atoms lie closer; with hydrogen the bound is lower, as X-ray bonds to hydrogen are short."""
 
 _COUNT_UNKNOWN = (Reason.CONFLICTING_EVIDENCE, Reason.FORMULA_MISMATCH, Reason.DISORDERED_HYDROGEN)
@@ -157,19 +156,15 @@ def choose_mode(modes: Sequence[Mode], evidence: Evidence) -> Mode | Stop:
     return Stop(Reason.NOTHING_MISSING, f"all {evidence.n_sites} sites present")
 
 
-def _of(sites: Iterable[tuple[Site, int]], element: str) -> list[tuple[Site, int]]:
-    return [(site, multiplicity) for site, multiplicity in sites if site.element == element]
-
-
 def _count(record: ParsedRecord, element: str) -> _Counts:
     sites = [(site, int(m)) for site, m in zip(record.sites, record.multiplicities, strict=True)]
-    target = _of(sites, element)
+    target = [(s, m) for s, m in sites if s.element == element]
     attached = 0.0
     promised = 0
     if element == "H":
         attached = sum(m * s.occupancy * s.attached for s, m in sites if s.attached is not None)
         promised = sum(m * _HYDROGENS[s.hint] for s, m in sites if s.hint is not None)
-    bearing = [s for s, _ in sites if s.element in ("O", "N", "C", "B", "S", "P")]
+    bearing = [s for s in record.sites if s.element in ("O", "N", "C", "B", "S", "P")]
     return _Counts(
         sites=sum(m * s.occupancy for s, m in target if s.frac is not None),
         dummy=sum(m * s.occupancy for s, m in target if s.frac is None),
@@ -205,18 +200,16 @@ def _check_target(record: ParsedRecord, element: str, counts: _Counts, findings:
         if record.formula is None and counts.promised:
             findings.stop(Reason.FORMULA_UNREADABLE, f"no {element} sites and no formula{promised}")
         findings.stop(Reason.NO_TARGET_ELEMENT, f"no {element} in formula and sites{promised}")
-    if all(site.element == element for site in record.sites if site.frac is not None):
+    if set(record.species) == {element}:
         findings.stop(Reason.NO_HOST, f"all sites are {element}")
 
 
 def _check_order(record: ParsedRecord, element: str, findings: _Findings) -> None:
-    host = [s for s in record.sites if s.element != element and not s.is_full]
-    if host:
+    if host := [s for s in record.sites if s.element != element and not s.is_full]:
         names = ", ".join(s.label[:20] for s in host[:3])
         findings.stop(Reason.DISORDERED_HOST, f"{len(host)} host sites not fully occupied: {names}")
     # A site without coordinates cannot be disordered in space; its occupancy only says how many there are.
-    target = [s for s in record.sites if s.element == element and not s.is_full and s.frac is not None]
-    if target:
+    if target := [s for s in record.sites if s.element == element and not s.is_full and s.frac is not None]:
         findings.add(Code.DISORDERED_TARGET)
         names = ", ".join(s.label[:20] for s in target[:3])
         findings.stop(Reason.DISORDERED_HYDROGEN, f"{len(target)} {element} sites not fully occupied: {names}")
@@ -255,6 +248,9 @@ def _declared(record: ParsedRecord, element: str, findings: _Findings) -> tuple[
         fitted = record.z
     elif record.z is not None:
         findings.add(Code.Z_DISAGREES)
+        if Code.SYMMETRY_DISAGREES in findings.codes:
+            detail = f"Z declared {record.z:g}, from the sites {fitted:.2f}; operators and space group disagree too"
+            findings.stop(Reason.CONFLICTING_EVIDENCE, detail)
     # Z is a multiple of a small fraction; rounding it keeps 3.999 out of the counts.
     nearest = round(fitted * 12) / 12
     z = nearest if nearest and _close(nearest, fitted) else fitted
@@ -270,18 +266,19 @@ def _missing(declared: int | None, counts: _Counts, element: str, findings: _Fin
     if declared is None:
         # Without a formula only what the record lists as absent can be missing; dummies may be the attached ones.
         absent = max(attached, dummy)
-        missing = absent if absent > 0 and Code.NO_FORMULA in findings.codes else None
+        if absent == 0 or Code.NO_FORMULA not in findings.codes:
+            return None
+        missing = absent
     else:
         missing = declared - sites
-    if missing is None:
-        return None
     findings.add(Code.MISSING_ALL, missing > 0 and sites == 0)
     findings.add(Code.MISSING_SOME, missing > 0 and sites > 0)
     findings.add(Code.COMPLETE, missing == 0 and sites > 0)
     if missing < 0:
         findings.add(Code.EXCESS)
         findings.stop(Reason.CONFLICTING_EVIDENCE, f"the formula asks for {declared} {element}, {sites} are present")
-    elif declared is not None:
+        return None
+    if declared is not None:
         _compare(declared, missing, counts, element, findings)
     findings.add(Code.LABELS_CONFIRM, missing > 0 and missing == counts.promised)
     return missing

@@ -1,16 +1,14 @@
 """Parquet files that are either complete or absent, with their provenance inside."""
 
-import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hinpaint.files import write_atomic
 from hinpaint.tables import ALL_TABLES, SCHEMA_VERSION, Table
 
 _PROVENANCE = b"hinpaint_provenance"
@@ -18,36 +16,6 @@ _PROVENANCE = b"hinpaint_provenance"
 
 class StoreError(Exception):
     """A file is missing, damaged, or not the table it should be. The message names the file and the remedy."""
-
-
-def write_atomic(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that its final name only ever holds complete content.
-
-    The content goes to a temporary file in the same folder, is flushed to disk and renamed; two processes that write
-    the same path do not hurt each other, and a killed one leaves nothing under the final name.
-
-    Args:
-        path: final path; missing folders are made.
-        write: called once with the open binary file.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as handle:
-            write(handle)
-            handle.flush()
-            os.fsync(handle.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
 
 
 def to_table(table: Table, rows: Iterable[Mapping[str, Any]], run_id: str) -> pa.Table:
@@ -129,12 +97,6 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """Return the provenance written into the footer of a Parquet file."""
     metadata = pq.read_schema(path).metadata or {}
     return json.loads(metadata.get(_PROVENANCE, b"{}"))
-
-
-def sha256_file(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, "sha256").hexdigest()
 
 
 def table_named(name: str) -> Table:

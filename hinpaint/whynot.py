@@ -68,7 +68,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.NO_TARGET_ELEMENT: "the record holds no target element, neither in formula nor in sites",
     Reason.NO_HOST: "the structure would have no site left without the target element",
     Reason.TOO_MANY_SITES: "the completed cell has more sites than select.max_sites",
-    Reason.NOT_SELECTED: "the chemistry lies outside select.elements",
+    Reason.NOT_SELECTED: "the chemistry lies outside select.elements, or no mode of the source fits the entry",
     Reason.OVER_LIMIT: "select.limit entries had been taken before this one",
     Reason.UNSUPPORTED_ELEMENT: "the model or the potential does not know an element of this entry",
     Reason.NO_ROOM: "no start position keeps the minimum distances",

@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 
 from hinpaint.diffusion.corruption import WrappedVE
 from hinpaint.diffusion.network import NetworkSettings, ScoreNetwork
-from hinpaint.store import sha256_file, write_atomic
+from hinpaint.files import sha256_file, write_atomic
 
 Conditioning = Literal["td", "pos_only"]
 

@@ -12,7 +12,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 
 from hinpaint.crystal import Crystal
-from hinpaint.store import write_atomic
+from hinpaint.files import write_atomic
 
 HYDROGEN = 1
 

@@ -23,8 +23,8 @@ from hinpaint.diffusion.corruption import WrappedVE
 from hinpaint.diffusion.dataset import BatchSampler, TrainingSet
 from hinpaint.diffusion.graph import Batch
 from hinpaint.diffusion.network import NetworkSettings, ScoreNetwork, fit_scale_factors
+from hinpaint.files import write_atomic
 from hinpaint.jobs import library_versions
-from hinpaint.store import write_atomic
 
 
 @dataclass(frozen=True)

@@ -45,7 +45,7 @@ class Readings:
     Attributes:
         energy: (b,) energy in eV.
         fmax: (b,) largest force on a free site in eV/Å.
-        cell_fmax: (b,) largest row of the cell force in eV, as ASE's cell filters define it; zero when the cell is fixed.
+        cell_fmax: (b,) largest row of the cell force in eV, as ASE's cell filters define it; zero for a fixed cell.
         volume: (b,) cell volume in cubic ångström.
         finite: (b,) true when energy, forces, positions and cell are all finite.
     """

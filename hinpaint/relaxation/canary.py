@@ -174,7 +174,7 @@ def _distorted(crystal: Crystal) -> Crystal:
 
 
 def _doubled(crystal: Crystal) -> Crystal:
-    frac = np.concatenate([crystal.frac, crystal.frac + [1.0, 0.0, 0.0]]) / [2.0, 1.0, 1.0]
+    frac = np.concatenate([crystal.frac, crystal.frac + np.array([1.0, 0.0, 0.0])]) / [2.0, 1.0, 1.0]
     return Crystal.build(crystal.lattice * [[2.0], [1.0], [1.0]], crystal.species * 2, frac)
 
 
@@ -182,7 +182,8 @@ def _generic(first: str, second: str) -> Crystal:
     from ase.data import atomic_numbers, covalent_radii
 
     distance = float(covalent_radii[atomic_numbers[first]] + covalent_radii[atomic_numbers[second]])
-    return _rock_salt(first, second, 2.3 * distance)
+    # Not denser than H-O at 2 Å: below that SevenNet-0 has a hole of minus a million eV.
+    return _rock_salt(first, second, max(2.3 * distance, 4.0))
 
 
 def _rock_salt(first: str, second: str, a: float) -> Crystal:
@@ -192,12 +193,12 @@ def _rock_salt(first: str, second: str, a: float) -> Crystal:
 
 def _rutile(metal: str, other: str, a: float, c: float, x: float) -> Crystal:
     y = 0.5 - x
-    frac = [[0, 0, 0], [0.5, 0.5, 0.5], [x, x, 0], [-x, -x, 0], [0.5 + x, y, 0.5], [y, 0.5 + x, 0.5]]
+    frac: list[list[float]] = [[0, 0, 0], [0.5, 0.5, 0.5], [x, x, 0], [-x, -x, 0], [0.5 + x, y, 0.5], [y, 0.5 + x, 0.5]]
     return Crystal.build(np.diag([a, a, c]), (metal,) * 2 + (other,) * 4, frac)
 
 
 def _layered_hydroxide(metal: str, a: float, c: float, z_o: float, z_h: float) -> Crystal:
-    lattice = [[a, 0, 0], [-a / 2, a * np.sqrt(3) / 2, 0], [0, 0, c]]
+    lattice: list[list[float]] = [[a, 0, 0], [-a / 2, a * np.sqrt(3) / 2, 0], [0, 0, c]]
     third, two_thirds = 1 / 3, 2 / 3
     sites = [(third, two_thirds, z_o), (two_thirds, third, -z_o), (third, two_thirds, z_h), (two_thirds, third, -z_h)]
     return Crystal.build(lattice, (metal, "O", "O", "H", "H"), [(0, 0, 0), *sites])
@@ -213,7 +214,7 @@ def _tetrahedral(centre: str, a: float, bond: float, partner: str | None = None)
 
 def _ice(a: float) -> Crystal:
     """Build ice X: oxygens body-centred, hydrogens halfway along the bonds of one of the two networks."""
-    oxygen = [[0, 0, 0], [0.5, 0.5, 0.5]]
+    oxygen: list[list[float]] = [[0, 0, 0], [0.5, 0.5, 0.5]]
     hydrogen = [[0.25, 0.25, 0.25], [0.25, 0.75, 0.75], [0.75, 0.25, 0.75], [0.75, 0.75, 0.25]]
     return Crystal.build(np.eye(3) * a, ("O", "O", "H", "H", "H", "H"), oxygen + hydrogen)
 

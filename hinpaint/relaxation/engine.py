@@ -23,6 +23,10 @@ _MIN_START_DISTANCE_A = 0.1
 _MIN_VOLUME_PER_SITE_A3 = 0.5
 # A cell that doubles or halves runs away. The gate on plausible changes is narrower, and is applied by the matching.
 _RUNAWAY_LOG_VOLUME = float(np.log(2.0))
+# Outside their training data potentials have holes: SevenNet-0 gives -4e6 eV a site for a squeezed O-H rock salt, with
+# no two atoms closer than 1.1 Å. An end like that must not pass for "lower in energy than the reference".
+_MAX_END_FORCE_EV_PER_A = 50.0
+_MAX_ENERGY_DROP_EV_PER_SITE = 50.0
 # New structures enter when a quarter of the batch is free: each entry costs one extra evaluation of a small batch.
 _REFILL_SHARE = 0.25
 
@@ -229,6 +233,10 @@ class _Engine:
         if distance < self.settings.min_distance_a:
             return failed(job, Reason.COLLAPSED, f"shortest distance {distance:.2f} Å", steps, start)
         energy, fmax = float(readings.energy[system]), float(readings.fmax[system])
+        drop = (flight.energy_start[system] - energy) / job.crystal.n_sites
+        if fmax > _MAX_END_FORCE_EV_PER_A or drop > _MAX_ENERGY_DROP_EV_PER_SITE:
+            detail = f"{fmax:.0f} eV/Å, {drop:.0f} eV a site lower: outside of what the potential knows"
+            return failed(job, Reason.EXPLODED, detail, steps, start)
         # Exactly zero at h_only: the single-precision cell of the state is not the one that is handed back.
         change = change if self.level == "full" else 0.0
         reason = None if converged else Reason.NOT_CONVERGED

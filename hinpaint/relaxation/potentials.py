@@ -6,7 +6,8 @@ table below for weights inside a wheel, from the configuration for everything el
 """
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 
 from hinpaint.config import Potential
-from hinpaint.store import sha256_file
+from hinpaint.files import sha256_file
 
 # Name -> (constant in sevenn._const that holds the path, SHA-256 of the file in the sevenn wheel).
 _SEVENNET_FILES = {
@@ -39,7 +40,7 @@ class LoadedPotential:
     Attributes:
         name: name in the configuration.
         sha256: SHA-256 of the weights file.
-        model: a ``torch_sim.models.interface.ModelInterface``: state in; energy (eV), forces (eV/Å), stress (eV/Å³) out.
+        model: a ``torch_sim.models.interface.ModelInterface``: energy (eV), forces (eV/Å), stress (eV/Å³) of a state.
         dtype: floating-point type of the states the model takes.
         device: where it computes.
         elements: symbols of the elements it was trained on.
@@ -77,12 +78,23 @@ def load_potential(settings: Potential, device: str | torch.device = "cpu") -> L
     target = torch.device(device)
     if target.type == "cuda" and not torch.cuda.is_available():
         raise PotentialError("device cuda was asked for, but torch sees no GPU here; use cpu")
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _default_dtype(torch.float32):
         # Both libraries warn about their own use of deprecated torch functions, which no user can act on.
         warnings.simplefilter("ignore")
         loaded = loader(settings, target)
     loaded.model.requires_grad_(requires_grad=False)
     return loaded
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    """Set torch's default type and put the former one back: nequip changes it for good, and sevenn then cannot load."""
+    former = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(former)
 
 
 def check_sha256(path: Path, expected: str) -> str:
@@ -128,12 +140,13 @@ def _load_sevennet(settings: Potential, device: torch.device) -> LoadedPotential
 
 def _neighbours(*arguments: Any, **options: Any) -> Any:
     """Find neighbours with torch-sim's fastest list; a cell too dense for its fixed size goes to the pure torch one."""
-    from nvalchemiops.neighbors.neighbor_utils import NeighborOverflowError
     from torch_sim.neighbors import torch_nl_linked_cell, torchsim_nl
 
     try:
         return torchsim_nl(*arguments, **options)
-    except NeighborOverflowError:
+    except Exception as error:
+        if type(error).__name__ != "NeighborOverflowError":  # of a library that torch-sim can do without
+            raise
         return torch_nl_linked_cell(*arguments, **options)
 
 
@@ -165,7 +178,7 @@ def _load_nequip(settings: Potential, device: torch.device) -> LoadedPotential:
             neighborlist_backend="alchemiops",
             neighborlist_backend_kwargs={"max_neighbors": _MAX_NEIGHBOURS},
         )
-    except (RuntimeError, ValueError, KeyError, AssertionError, ImportError, OSError, AttributeError) as error:
+    except Exception as error:  # a file of another kind fails in as many ways as there are readers
         raise PotentialError(f"potential nequip: {path} does not load: {_first_line(error)}") from error
     return LoadedPotential("nequip", sha256, model, torch.float64, device, _nequip_elements(model))
 

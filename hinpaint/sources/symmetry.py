@@ -70,14 +70,14 @@ def read_symmetry(block: cif.Block, alpha: float, gamma: float) -> Symmetry:
     for tag in _OPERATOR_TAGS:
         texts = [str(cif.as_string(v)) for v in block.find_values(tag) if not cif.is_null(v)]
         if texts:
-            return _from_texts(texts, len(named) if named else None)
+            return _from_texts(texts, named)
     if named is None:
         name = space_group_name(block) or "none"
         raise RefusedError(Reason.UNKNOWN_SYMMETRY, f"no operators, and space group {name[:40]!r} is not known")
     return _assemble(list(dict.fromkeys(named)), (Note.SYMMETRY_FROM_NAME,))
 
 
-def _from_texts(texts: list[str], expected: int | None) -> Symmetry:
+def _from_texts(texts: list[str], named: tuple[str, ...] | None) -> Symmetry:
     if len(texts) > MAX_OPERATORS:
         raise RefusedError(Reason.UNKNOWN_SYMMETRY, f"{len(texts)} symmetry operators, more than {MAX_OPERATORS}")
     operators = []
@@ -87,11 +87,28 @@ def _from_texts(texts: list[str], expected: int | None) -> Symmetry:
             raise RefusedError(Reason.UNKNOWN_SYMMETRY, f"operator {text[:60]!r} cannot be read")
         operators.append(operator)
     unique = list(dict.fromkeys(operators))
-    if "x,y,z" not in unique and expected == len(unique) + 1:
-        # Some lists leave the identity out as obvious; the named group's order shows that nothing else is absent.
-        unique.insert(0, "x,y,z")
-    disagrees = expected is not None and expected != len(unique)
-    return _assemble(unique, (Note.SYMMETRY_DISAGREES,) if disagrees else ())
+    notes = (Note.SYMMETRY_DISAGREES,) if named is not None and len(set(named)) != len(unique) else ()
+    if _is_group(tuple(unique)):
+        return _assemble(unique, notes)
+    # A list with a line missing would lose atoms without a trace; the name completes it if it holds all that is listed.
+    if named is None or not set(unique) <= set(named):
+        raise RefusedError(Reason.UNKNOWN_SYMMETRY, f"the {len(unique)} operators form no group")
+    return _assemble(list(dict.fromkeys(named)), notes)
+
+
+@lru_cache(maxsize=4096)
+def _is_group(triplets: tuple[str, ...]) -> bool:
+    """Say whether the product of any two operators is listed; for a finite set that includes identity and inverses."""
+    operators = [gemmi.Op(t) for t in triplets]
+    rotations = np.array([op.rot for op in operators], dtype=np.int64) // gemmi.Op.DEN
+    translations = np.array([op.tran for op in operators], dtype=np.int64)
+    listed = {r.tobytes() + t.tobytes() for r, t in zip(rotations, translations, strict=True)}
+    for rotation, translation in zip(rotations, translations, strict=True):
+        products = rotation @ rotations
+        moved = (translations @ rotation.T + translation) % gemmi.Op.DEN
+        if any(r.tobytes() + t.tobytes() not in listed for r, t in zip(products, moved, strict=True)):
+            return False
+    return True
 
 
 def _assemble(triplets: list[str], notes: tuple[Note, ...]) -> Symmetry:

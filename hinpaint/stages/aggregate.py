@@ -18,7 +18,7 @@ from hinpaint.tables import ALL_TABLES, DECISIONS, LES_ENTRY, LES_SUMMARY, WHYNO
 from hinpaint.whynot import Reason
 
 # Tables that stages write; the others are made here.
-_FROM_STAGES = ("records", "entries", "evidence", "whynot", "tasks", "trials", "relaxed", "matches", "runs")
+FROM_STAGES = ("records", "entries", "evidence", "whynot", "tasks", "trials", "relaxed", "matches", "runs")
 
 _VERDICTS = """
 SELECT
@@ -62,7 +62,7 @@ def run(config: Config, files: Mapping[str, Sequence[Path]], catalog: Path, runs
         with tempfile.TemporaryDirectory(prefix=".catalog-", dir=catalog.parent) as folder:
             temporary = Path(folder) / "catalog.duckdb"
             connection = build.create(temporary)
-            for name in _FROM_STAGES:
+            for name in FROM_STAGES:
                 build.insert_files(connection, ALL_TABLES[name], files[name])
                 current.say(f"{name}: {len(files[name])} files")
             _judge(connection, config, current)

@@ -113,7 +113,8 @@ def relax_levels(
         return levels
     going_on = [each for each in jobs if outcomes[each.key].reason in _GOES_ON]
     starts = [RelaxJob(each.key, outcomes[each.key].crystal, each.movable) for each in going_on]
-    second = {outcome.key: outcome for outcome in relax(potential, starts, settings, "full", _reporter(current, "full"))}
+    ends = relax(potential, starts, settings, "full", _reporter(current, "full"))
+    second = {outcome.key: outcome for outcome in ends}
     for each in jobs:
         lost = outcomes[each.key]
         reason = lost.reason or Reason.NOT_CONVERGED  # only lost ones use it, and those have a reason

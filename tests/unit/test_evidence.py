@@ -147,6 +147,11 @@ def test_what_stops_a_record(text: str, reason: Reason) -> None:
         assert judge(text).n_missing is None
 
 
+def test_contradicting_operators_and_z_stop_a_record() -> None:
+    text = cif(HOST, "Ca O H2", 2, "P -1").replace("loop_", "_symmetry_equiv_pos_as_xyz x,y,z\nloop_")
+    assert reason_of(text) is Reason.CONFLICTING_EVIDENCE
+
+
 def test_short_hydrogen_bonds_are_allowed_but_not_overlaps() -> None:
     assert reason_of(cif([*HOST, "H1 .137 .1 .1"], "Ca O H")) == "benchmark"
     assert reason_of(cif([*HOST, "H1 .13 .1 .1"], "Ca O H")) is Reason.OVERLAPPING_SITES

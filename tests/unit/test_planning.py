@@ -8,7 +8,7 @@ from hinpaint.config import Select
 from hinpaint.planning import Candidate, assign_shards, cost_of, make_candidate, select, task_row
 from hinpaint.whynot import Reason
 
-costs = st.dictionaries(st.text(min_size=1, max_size=5), st.floats(1, 1000), max_size=60)
+costs = st.dictionaries(st.text(min_size=1, max_size=5), st.sampled_from([1.0, 2.0, 2.5, 7.0, 100.0]), max_size=60)
 
 
 @given(costs, st.integers(1, 12), st.randoms())
@@ -29,6 +29,12 @@ def test_shards_are_balanced(tasks: dict[str, float], shards: int) -> None:
         assert max(loads) - min(loads) <= max(tasks.values()) + 1e-9
         assert max(loads) <= sum(loads) / shards + max(tasks.values())
         assert sum(load > 0 for load in loads) == min(shards, len(tasks))
+
+
+def test_large_tasks_are_placed_first() -> None:
+    keys = ["a", "b", "c", "d", "z"]
+    chosen = assign_shards(keys, [1.0, 1.0, 1.0, 1.0, 4.0], 2)
+    assert chosen[4] not in chosen[:4]
 
 
 def test_equal_tasks_are_dealt_out_evenly() -> None:

@@ -63,6 +63,15 @@ def test_symmetry_sources() -> None:
     assert len(read(cif(site, symmetry=without_identity)).cell_frac) == 2
     conflicting = "_symmetry_space_group_name_H-M 'P 1 21/c 1'\n" + PMINUS1
     assert read(cif(site, symmetry=conflicting)).notes == (Note.SYMMETRY_DISAGREES,)
+    # One line of four is missing: the name fills the gap, and without it nothing is guessed.
+    gap = "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n-x,-y,-z\n'-x,1/2+y,1/2-z'\n"
+    filled = read(cif(site, symmetry="_symmetry_space_group_name_H-M 'P 1 21/c 1'\n" + gap))
+    assert (len(filled.cell_frac), filled.notes) == (4, (Note.SYMMETRY_DISAGREES,))
+    assert refused(cif(site, symmetry=gap)) is Reason.UNKNOWN_SYMMETRY
+    assert (
+        refused(cif(site, symmetry="_symmetry_space_group_name_H-M 'P b c a'\n" + gap.replace("1/2-z", "z")))
+        is Reason.UNKNOWN_SYMMETRY
+    )
     for symmetry in ("", "_symmetry_space_group_name_H-M 'X4bm'\n_space_group_IT_number 100\n",
                      "loop_\n_symmetry_equiv_pos_as_xyz\nx,y\n", "loop_\n_symmetry_equiv_pos_as_xyz\n-x,-y,-z\n"):  # fmt: skip
         assert refused(cif(site, symmetry=symmetry)) is Reason.UNKNOWN_SYMMETRY

@@ -1,0 +1,48 @@
+# hinpaint: completes missing hydrogen in crystallographic databases.
+#
+#   results/<run>/<table>/shard=0007.parquet    one file a stage and shard: the unit of retry and of re-running
+#   results/<run>/catalog.duckdb                every table, LES statistics, SQL views
+#   results/<run>/release/<version>/            the corrected database with its manifest
+#   results/<run>/{logs,benchmarks}/<rule>/     what each job said and used
+#
+#   snakemake --profile profiles/local          on this machine
+#   snakemake --profile slurm                   on a cluster
+import sys
+
+sys.path.insert(0, workflow.basedir)
+from hinpaint.config import ConfigError, parse_config, stage_settings, write_resolved
+
+if not workflow.config_settings.configfiles:
+
+    configfile: "config.yaml"
+
+
+try:
+    settings = parse_config(config)
+except ConfigError as error:
+    sys.exit(f"hinpaint: {error}")
+
+RESULTS = settings.results
+CONFIG = write_resolved(settings)
+SHARDS = [f"{shard:04d}" for shard in range(settings.shards)]
+PARTS = [f"{part:04d}" for part in range(len(settings.ingest_parts))]
+
+
+wildcard_constraints:
+    shard=r"\d{4}",
+    part=r"\d{4}",
+
+
+include: "rules/ingest.smk"
+include: "rules/inpaint.smk"
+include: "rules/relax.smk"
+include: "rules/match.smk"
+include: "rules/aggregate.smk"
+include: "rules/release.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        RESULTS / "catalog.duckdb",
+        RESULTS / "release" / settings.release.version / "manifest.json",

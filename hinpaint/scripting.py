@@ -1,0 +1,75 @@
+"""What the scripts behind the rules share: arguments, device and threads, errors in one line."""
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from hinpaint.config import Config, ConfigError, load_config
+from hinpaint.store import StoreError
+
+
+def parse_arguments(
+    description: str | None, files: Sequence[str] = (), lists: Sequence[str] = (), *, shard: bool = False,
+    compute: bool = False,
+) -> tuple[argparse.Namespace, Config]:  # fmt: skip
+    """Parse a script's arguments and load the configuration.
+
+    Args:
+        description: what the script does.
+        files: names of required path options.
+        lists: names of required options that take several paths.
+        shard: add ``--shard``.
+        compute: add ``--device`` and ``--threads``, and apply the threads.
+
+    Returns:
+        The arguments and the configuration.
+    """
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--config", type=Path, required=True, help="configuration file")
+    for name in files:
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    for name in lists:
+        parser.add_argument(f"--{name}", type=Path, nargs="+", required=True)
+    if shard:
+        parser.add_argument("--shard", type=int, required=True, help="number of the shard")
+    if compute:
+        parser.add_argument("--device", default="auto", help="torch device; auto takes a GPU when there is one")
+        parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    arguments = parser.parse_args()
+    with plain_errors():
+        config = load_config(arguments.config)
+    if compute:
+        arguments.device = choose_device(arguments.device, arguments.threads)
+    return arguments, config
+
+
+def choose_device(name: str, threads: int) -> str:
+    """Apply the number of threads and resolve ``auto`` to ``cuda`` or ``cpu``."""
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    import torch
+
+    torch.set_num_threads(threads)
+    if name != "auto":
+        return name
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def shard_files(results: Path, table: str) -> list[Path]:
+    """Parquet files of a table, in order."""
+    return sorted((results / table).glob("*shard=*.parquet"))
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Turn the errors a user can mend into one line and exit code 1."""
+    from hinpaint.catalog.query import QueryError
+    from hinpaint.diffusion.checkpoints import ModelError
+    from hinpaint.relaxation.potentials import PotentialError
+
+    try:
+        yield
+    except (ConfigError, StoreError, ModelError, PotentialError, QueryError) as error:
+        sys.exit(f"hinpaint: {error}")

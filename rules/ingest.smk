@@ -1,0 +1,49 @@
+# Records -> entries, evidence, whynot -> tasks in shards.
+
+
+def source_of(wildcards):
+    """Path of the source an ingest job reads."""
+    source, _ = settings.ingest_parts[int(wildcards.part)]
+    return settings.sources[source].path
+
+
+rule ingest:
+    input:
+        source_of,
+    output:
+        records=RESULTS / "records/shard={part}.parquet",
+        entries=RESULTS / "entries/shard={part}.parquet",
+        evidence=RESULTS / "evidence/shard={part}.parquet",
+        source_text=RESULTS / "source_text/shard={part}.parquet",
+        whynot=RESULTS / "whynot/ingest-shard={part}.parquet",
+        runs=RESULTS / "runs/ingest-shard={part}.parquet",
+    log:
+        RESULTS / "logs/ingest/shard={part}.log",
+    benchmark:
+        RESULTS / "benchmarks/ingest/shard={part}.tsv"
+    params:
+        settings=stage_settings(settings, "ingest"),
+    shell:
+        "python scripts/ingest.py --config {CONFIG} --shard {wildcards.part}"
+        " --records {output.records} --entries {output.entries} --evidence {output.evidence}"
+        " --source-text {output.source_text} --whynot {output.whynot} --runs {output.runs} 2>&1 | tee {log}"
+
+
+rule plan:
+    input:
+        entries=expand(RESULTS / "entries/shard={part}.parquet", part=PARTS),
+        evidence=expand(RESULTS / "evidence/shard={part}.parquet", part=PARTS),
+    output:
+        tasks=expand(RESULTS / "tasks/shard={shard}.parquet", shard=SHARDS),
+        whynot=RESULTS / "whynot/plan-shard=0000.parquet",
+        runs=RESULTS / "runs/plan-shard=0000.parquet",
+    log:
+        RESULTS / "logs/plan/shard=0000.log",
+    benchmark:
+        RESULTS / "benchmarks/plan/shard=0000.tsv"
+    params:
+        settings=stage_settings(settings, "plan"),
+        tasks=RESULTS / "tasks",
+    shell:
+        "python scripts/plan.py --config {CONFIG} --entries {input.entries} --evidence {input.evidence}"
+        " --tasks {params.tasks} --whynot {output.whynot} --runs {output.runs} 2>&1 | tee {log}"
