@@ -57,6 +57,11 @@ def choose_device(name: str, threads: int) -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def available_threads() -> int:
+    """CPU threads this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def shard_files(results: Path, table: str) -> list[Path]:
     """Parquet files of a table, in order."""
     return sorted((results / table).glob("*shard=*.parquet"))

@@ -96,7 +96,7 @@ def read_tables(paths: Sequence[Path], table: Table) -> pa.Table:
 def read_provenance(path: Path) -> dict[str, Any]:
     """Return the provenance written into the footer of a Parquet file."""
     metadata = pq.read_schema(path).metadata or {}
-    return json.loads(metadata.get(_PROVENANCE, b"{}"))
+    return dict(json.loads(metadata.get(_PROVENANCE, b"{}")))
 
 
 def table_named(name: str) -> Table:

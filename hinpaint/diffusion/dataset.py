@@ -173,10 +173,9 @@ def choose_hidden(numbers: Sequence[int] | NDArray[np.uint8], rng: np.random.Gen
     """
     array = np.asarray(numbers)
     elements = np.unique(array)
-    if HYDROGEN in elements and rng.random() < 0.9:
-        hidden = array == HYDROGEN
-    else:
-        hidden = array == elements[rng.integers(len(elements))]
+    prefer_hydrogen = HYDROGEN in elements and rng.random() < 0.9
+    chosen = HYDROGEN if prefer_hydrogen else int(elements[rng.integers(len(elements))])
+    hidden = np.asarray(array == chosen)
     if hidden.all():
-        hidden = hidden & (rng.permutation(len(array)) < max(1, len(array) // 2))
+        hidden = rng.permutation(len(array)) < max(1, len(array) // 2)
     return hidden

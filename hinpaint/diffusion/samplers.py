@@ -183,7 +183,7 @@ def denoise(
         t = torch.zeros_like(frac[:, 0])
         t[unknown] = time
         predicted = model.network(batch.with_frac(frac), t)[unknown]
-        return predicted / model.process.std(time, sites)[:, None]
+        return torch.div(predicted, model.process.std(time, sites)[:, None])
 
     times = torch.linspace(1.0, 0.0, settings.n_steps + 1, device=device)
     total, done = settings.n_steps * (settings.n_corrector + 1), 0
@@ -260,11 +260,11 @@ def _free_position(crystal: Crystal, element: str, rng: np.random.Generator) -> 
     radii = np.array([covalent_radii[atomic_numbers[s]] for s in crystal.species])
     limit = _RADII_SHARE * (radii + covalent_radii[atomic_numbers[element]])
     for shrink in (1.0, 0.9, 0.8, 0.7):
-        candidates = rng.random((_PLACEMENT_TRIES, 3))
+        candidates: FloatArray = rng.random((_PLACEMENT_TRIES, 3))
         if crystal.n_sites == 0:
-            return candidates[0]
+            return candidates[:1]
         distances = minimum_image_distances(crystal.lattice, candidates, crystal.frac)
         free = np.flatnonzero((distances >= shrink * limit).all(axis=1))
         if free.size:
-            return candidates[free[0]]
+            return candidates[free[:1]]
     return None

@@ -116,7 +116,7 @@ def denoising_loss(
     with torch.autocast(device.type, dtype=torch.bfloat16, enabled=settings.bf16):
         predicted = network(batch.with_frac((batch.frac + displacement) % 1.0), t).float()
     target = settings.process.score_times_std(displacement[noised], std[noised])
-    return (predicted[noised] - target).square().mean()
+    return torch.nn.functional.mse_loss(predicted[noised], target)
 
 
 def train(
@@ -154,7 +154,7 @@ def train(
         crystals, rng = sampler.draw(state.step, pools)
         loss = denoising_loss(state.network, crystals, settings, rng)
         state.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip)
         state.optimizer.step()
         state.step += 1

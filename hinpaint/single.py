@@ -1,0 +1,202 @@
+"""One structure, no workflow: what `hinpaint inpaint` does."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hinpaint.config import Potential, Relax, Sampler
+from hinpaint.crystal import Crystal
+from hinpaint.diffusion.checkpoints import LoadedModel
+from hinpaint.diffusion.samplers import Placement, PlacementJob, place
+from hinpaint.evidence import Evidence, weigh
+from hinpaint.jobs import library_versions
+from hinpaint.relaxation import canary
+from hinpaint.relaxation.batch import Level, RelaxJob
+from hinpaint.relaxation.engine import RelaxOutcome, relax
+from hinpaint.relaxation.potentials import load_potential
+from hinpaint.release.cif import Completion, complete_cif, source_operators
+from hinpaint.release.roundtrip import check_round_trip
+from hinpaint.release.symmetry import find_placement
+from hinpaint.sources import parse_record
+from hinpaint.sources.records import ParsedRecord
+from hinpaint.whynot import EXPLANATIONS, Reason, Stop
+
+Progress = Callable[[str, int, int], None]
+
+
+class CannotCompleteError(Exception):
+    """The structure cannot be completed; the message says why and what the user can give."""
+
+
+@dataclass(frozen=True)
+class Read:
+    """A CIF as read.
+
+    Attributes:
+        text: its text.
+        record: what the reader made of it.
+        evidence: what it says about the missing sites.
+        host: the known sites.
+        element: element to place.
+        n_unknown: sites to place in the cell.
+    """
+
+    text: str
+    record: ParsedRecord
+    evidence: Evidence
+    host: Crystal
+    element: str
+    n_unknown: int
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One trial after relaxation.
+
+    Attributes:
+        trial: its number.
+        h_only: outcome with host and cell fixed; its sites are what is written.
+        full: outcome with everything free; its energy decides.
+    """
+
+    trial: int
+    h_only: RelaxOutcome
+    full: RelaxOutcome
+
+    @property
+    def passed(self) -> bool:
+        """Both levels went well."""
+        return self.h_only.reason is None and self.full.reason is None and self.full.converged
+
+    @property
+    def energy_ev(self) -> float:
+        """Energy that ranks the trial; infinite when it does not count."""
+        return self.full.energy_ev if self.passed and self.full.energy_ev is not None else float("inf")
+
+
+def read_cif(path: Path, element: str, n_missing: int | None) -> Read:
+    """Read a CIF and say how many sites are missing.
+
+    Args:
+        path: the file.
+        element: element to place.
+        n_missing: sites to place in the cell; None to take it from the record.
+
+    Raises:
+        CannotCompleteError: unreadable, disordered, contradictory, or nothing is missing.
+    """
+    data = path.read_bytes()
+    text = data.decode("utf-8", errors="replace")
+    record = parse_record("cif", text)
+    if isinstance(record, Stop):
+        raise CannotCompleteError(_explain(record))
+    evidence = weigh(record, element)
+    if not record.is_ordered:
+        raise CannotCompleteError(_explain(Stop(Reason.DISORDERED_HOST)))
+    missing = evidence.n_missing if n_missing is None else n_missing
+    if n_missing is None and evidence.conflict is not None:
+        raise CannotCompleteError(f"{_explain(evidence.conflict)}; give the number of sites with --n-missing")
+    if not missing:
+        raise CannotCompleteError(f"no {element} is missing; --n-missing places sites all the same")
+    host = Crystal.build(record.lattice, record.species, record.cell_frac)
+    return Read(text, record, evidence, host, element, missing)
+
+
+def place_and_relax(
+    read: Read, trials: int, sampler: Sampler, model: LoadedModel, potential: Potential, settings: Relax, seed: int,
+    device: str, progress: Progress,
+) -> list[Candidate]:  # fmt: skip
+    """Run trials and relax them.
+
+    Args:
+        read: the structure.
+        trials: number of trials.
+        sampler: sampler settings.
+        model: diffusion weights.
+        potential: potential settings.
+        settings: relaxation settings.
+        seed: seed of the random streams.
+        device: torch device.
+        progress: called with (what, done, in all).
+
+    Returns:
+        Candidates in the order of their energy, failed ones last.
+
+    Raises:
+        CannotCompleteError: no trial could be placed, or the potential does not know an element.
+    """
+    key = f"file|{hashlib.sha256(read.text.encode()).hexdigest()[:12]}|{read.element}"
+    jobs = [PlacementJob(key, i, read.host, read.element, read.n_unknown) for i in range(trials)]
+    placed = list(place(jobs, sampler, seed, model, lambda done, total: progress("placing", done, total)))
+    starts = [_start(p) for p in placed if p.frac_unknown is not None]
+    if not starts:
+        reason = next((p.stop for p in placed if p.stop), Stop(Reason.NO_CANDIDATE))
+        raise CannotCompleteError(_explain(reason))
+    loaded = load_potential(potential, device)
+    unknown = sorted(set(starts[0].crystal.species) - loaded.elements)
+    if unknown:
+        raise CannotCompleteError(f"{loaded.name} does not know {', '.join(unknown)}; choose another --potential")
+    canary.check(loaded)
+
+    def level(name: Level, each: Sequence[RelaxJob]) -> list[RelaxOutcome]:
+        return relax(loaded, each, settings, name, lambda done, total: progress(f"relaxing ({name})", done, total))
+
+    first = level("h_only", starts)
+    second = level("full", [RelaxJob(o.key, o.crystal, s.movable) for o, s in zip(first, starts, strict=True)])
+    candidates = [Candidate(a.key[1], a, b) for a, b in zip(first, second, strict=True)]
+    return sorted(candidates, key=lambda c: (c.energy_ev, c.trial))
+
+
+def write_best(
+    read: Read, candidates: Sequence[Candidate], model: LoadedModel, potential: Potential, tol_ev: float
+) -> tuple[str, Candidate]:
+    """Write the CIF of the best candidate.
+
+    Args:
+        read: the structure.
+        candidates: what :func:`place_and_relax` returned.
+        model: diffusion weights.
+        potential: potential settings.
+        tol_ev: candidates within so many eV of the best agree with it.
+
+    Returns:
+        The text and the candidate.
+
+    Raises:
+        CannotCompleteError: no candidate passed, or the text does not read back.
+    """
+    best = candidates[0]
+    if not best.passed:
+        reasons = sorted({str(c.full.reason or c.h_only.reason) for c in candidates})
+        raise CannotCompleteError(f"no trial converged and passed the gates ({', '.join(reasons)}); try more --trials")
+    completion = Completion(
+        entry_key=f"file||{read.element}",
+        action="completed",
+        element=read.element,
+        energy_ev=best.energy_ev,
+        n_agree=sum(c.energy_ev <= best.energy_ev + tol_ev for c in candidates),
+        n_passed=sum(c.passed for c in candidates),
+        potential=potential.name,
+        model_sha256=model.sha256,
+        source_sha256=hashlib.sha256(read.text.encode()).hexdigest(),
+        licence="as the source",
+        version=library_versions()["hinpaint"],
+    )
+    frac = best.h_only.crystal.frac[read.host.n_sites :]
+    placement = find_placement(source_operators(read.text), read.host.lattice, frac)
+    text = complete_cif(read.text, read.record, completion, placement)
+    problem = check_round_trip(text, read.host.add_unknown(read.element, placement.frac))
+    if problem:
+        raise CannotCompleteError(f"the completed file does not read back: {problem}")
+    return text, best
+
+
+def _start(placement: Placement) -> RelaxJob:
+    job = placement.job
+    crystal = job.host.add_unknown(job.element, placement.frac_unknown if placement.frac_unknown is not None else [])
+    return RelaxJob((job.entry_key, job.trial), crystal, ~crystal.known)
+
+
+def _explain(stop: Stop) -> str:
+    return f"{stop.reason}: {EXPLANATIONS[stop.reason]}" + (f" ({stop.detail})" if stop.detail else "")
