@@ -149,7 +149,8 @@ class BatchSampler:
         crystals: list[Crystal] = []
         total = 0
         while True:
-            pool = pools[0] if rng.random() < self.hydrogen_share else pools[1]
+            wanted, other = pools if rng.random() < self.hydrogen_share else pools[::-1]
+            pool = wanted if len(wanted) else other
             index = int(pool[rng.integers(len(pool))])
             size = int(self.data.sizes[index])
             if crystals and total + size > self.max_sites:

@@ -160,7 +160,7 @@ def train(
         state.step += 1
         state.samples += len(crystals)
         _average(state, settings.ema)
-        losses.append(float(loss))
+        losses.append(loss.item())
         state.seconds = seconds_before + time.monotonic() - began
         done = state.step == settings.steps or (stop_after_s is not None and time.monotonic() - began > stop_after_s)
         if state.step % 50 == 0 or done:

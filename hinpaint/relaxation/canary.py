@@ -193,21 +193,22 @@ def _rock_salt(first: str, second: str, a: float) -> Crystal:
 
 def _rutile(metal: str, other: str, a: float, c: float, x: float) -> Crystal:
     y = 0.5 - x
-    frac: list[list[float]] = [[0, 0, 0], [0.5, 0.5, 0.5], [x, x, 0], [-x, -x, 0], [0.5 + x, y, 0.5], [y, 0.5 + x, 0.5]]
+    frac = np.array([[0, 0, 0], [0.5, 0.5, 0.5], [x, x, 0], [-x, -x, 0], [0.5 + x, y, 0.5], [y, 0.5 + x, 0.5]])
     return Crystal.build(np.diag([a, a, c]), (metal,) * 2 + (other,) * 4, frac)
 
 
 def _layered_hydroxide(metal: str, a: float, c: float, z_o: float, z_h: float) -> Crystal:
-    lattice: list[list[float]] = [[a, 0, 0], [-a / 2, a * np.sqrt(3) / 2, 0], [0, 0, c]]
+    lattice = np.array([[a, 0, 0], [-a / 2, a * np.sqrt(3) / 2, 0], [0, 0, c]])
     third, two_thirds = 1 / 3, 2 / 3
-    sites = [(third, two_thirds, z_o), (two_thirds, third, -z_o), (third, two_thirds, z_h), (two_thirds, third, -z_h)]
-    return Crystal.build(lattice, (metal, "O", "O", "H", "H"), [(0, 0, 0), *sites])
+    up, down = (third, two_thirds), (two_thirds, third)
+    frac = np.array([(0.0, 0.0, 0.0), (*up, z_o), (*down, -z_o), (*up, z_h), (*down, -z_h)])
+    return Crystal.build(lattice, (metal, "O", "O", "H", "H"), frac)
 
 
 def _tetrahedral(centre: str, a: float, bond: float, partner: str | None = None) -> Crystal:
     """Build a cubic cell with a tetrahedral XH4 at the origin, and a partner in the middle if there is one."""
     s = bond / np.sqrt(3) / a
-    frac = [[0, 0, 0], [s, s, s], [s, -s, -s], [-s, s, -s], [-s, -s, s], [0.5, 0.5, 0.5]]
+    frac = np.array([[0, 0, 0], [s, s, s], [s, -s, -s], [-s, s, -s], [-s, -s, s], [0.5, 0.5, 0.5]])
     species = (centre, "H", "H", "H", "H") + ((partner,) if partner else ())
     return Crystal.build(np.eye(3) * a, species, frac[: len(species)])
 

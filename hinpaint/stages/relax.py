@@ -25,9 +25,7 @@ _SECONDS_BETWEEN_LINES = 15.0
 _GOES_ON = (None, Reason.NOT_CONVERGED)
 
 
-def run(
-    config: Config, shard: int, tasks: Path, trials: Path, relaxed: Path, runs: Path, device: str = "cpu"
-) -> None:
+def run(config: Config, shard: int, tasks: Path, trials: Path, relaxed: Path, runs: Path, device: str = "cpu") -> None:
     """Relax one shard.
 
     Args:
@@ -55,7 +53,11 @@ def run(
         outcomes = relax_levels(config, potential, jobs, current)
         current.compute_s = time.monotonic() - started
         rows = [_row(level, outcome, potential) for level, outcome in outcomes]
-        settings = {"relax": config.relax.model_dump(), "potential": potential.name, "sha256": potential.sha256}
+        settings = {
+            "relax": config.relax.model_dump(exclude={"max_atoms"}),
+            "potential": potential.name,
+            "sha256": potential.sha256,
+        }
         write_table(relaxed, RELAXED, rows, config.run, provenance=settings)
         current.n_in, current.n_out = len(trial_rows), len(rows)
 

@@ -1,7 +1,7 @@
 """Compare the batched engine with ASE, one structure at a time: same potential, starts, thresholds and optimiser.
 
-    python tests/bench/relaxation.py --n 8 --level h_only
-    python tests/bench/relaxation.py --structures export.jsonl.gz --max-sites 40 --n 32 --device cuda
+python tests/bench/relaxation.py --n 8 --level h_only
+python tests/bench/relaxation.py --structures export.jsonl.gz --max-sites 40 --n 32 --device cuda
 """
 
 import argparse

@@ -1,0 +1,130 @@
+"""Edits of a CIF block as a whole: repeated tags, symmetry items, right angles. Values stay as written."""
+
+from typing import Literal, cast
+
+import gemmi
+from gemmi import cif
+
+from hinpaint.release.symmetry import Placement
+
+ORIGINAL = "_hinpaint_original"
+"""What stands before a tag of the source whose value was replaced."""
+
+CELL_TAGS = (
+    "_cell_length_a", "_cell_length_b", "_cell_length_c", "_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma",
+)  # fmt: skip
+OPERATOR_TAGS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz", "_space_group_symop.operation_xyz")
+_SYMMETRY_ITEMS: dict[str, Literal["symbol", "hall", "number", "crystal_system"]] = {
+    "_space_group_name_h-m_alt": "symbol",
+    "_space_group_name_h-m_full": "symbol",
+    "_symmetry_space_group_name_h-m": "symbol",
+    "_space_group_name_hall": "hall",
+    "_symmetry_space_group_name_hall": "hall",
+    "_space_group_it_number": "number",
+    "_symmetry_int_tables_number": "number",
+    "_space_group_crystal_system": "crystal_system",
+    "_symmetry_cell_setting": "crystal_system",
+}
+
+
+def choose_block(document: cif.Document) -> cif.Block:
+    """Return the block that the source's reader took: the first with cell and sites, else the first with a cell."""
+    with_cell = [block for block in document if block.find_value("_cell_length_a") is not None]
+    with_sites = [block for block in with_cell if len(block.find_values("_atom_site_fract_x"))]
+    if not with_cell:
+        raise ValueError("no data block has a cell")
+    return (with_sites or with_cell)[0]
+
+
+def set_repeats_aside(block: cif.Block) -> None:
+    """Rename repeated tags, which no strict reader accepts; the first occurrence is the one that counts."""
+    seen: dict[str, int] = {}
+    moved: list[tuple[list[str], list[list[str]]]] = []
+    for item in block:
+        if item.pair is None and item.loop is None:
+            continue
+        tags, columns = _content(item)
+        names = []
+        for tag in tags:
+            count = seen[tag.lower()] = seen.get(tag.lower(), 0) + 1
+            names.append(tag if count == 1 else f"_hinpaint_repeated_{count}{tag}")
+        if names != tags:
+            moved.append((names, columns))
+            item.erase()
+    # Only now: adding items moves the ones that the loop above still looks at.
+    for names, columns in moved:
+        if len(columns[0]) == 1:
+            for name, column in zip(names, columns, strict=True):
+                block.set_pair(name, column[0])
+        else:
+            block.init_loop("", names).set_all_values(columns)
+
+
+def _content(item: cif.Item) -> tuple[list[str], list[list[str]]]:
+    """Tags and raw columns of a single item or a loop."""
+    if item.loop is None:
+        tag, value = cast("list[str]", item.pair)
+        return [tag], [[value]]
+    tags, values = list(item.loop.tags), list(item.loop.values)
+    return tags, [values[i :: len(tags)] for i in range(len(tags))]
+
+
+def pairs_of(block: cif.Block) -> list[tuple[str, str]]:
+    """Tag and raw value of the single items, as values: items move when others are added."""
+    pairs = [cast("list[str]", item.pair) for item in block if item.pair is not None]
+    return [(tag, value) for tag, value in pairs]
+
+
+def listed_operators(block: cif.Block) -> int:
+    """Operators the block lists: none where only a name is given, which readers understand in more than one way."""
+    found = ([v for v in block.find_values(tag) if not cif.is_null(v)] for tag in OPERATOR_TAGS)
+    return len({gemmi.Op(str(cif.as_string(v)).lower()).wrap().triplet() for v in next(filter(None, found), [])})
+
+
+def write_angles(block: cif.Block) -> None:
+    """Write right angles that the source left to the dictionary's default, which not every reader applies."""
+    for tag in CELL_TAGS[3:]:
+        value = block.find_value(tag)
+        if value is None or cif.is_null(value):
+            block.set_pair(tag, "90")
+
+
+def replace_symmetry(block: cif.Block, placement: Placement) -> None:
+    """Put the group's operators and name where the source's were; the source's go to ``_hinpaint_original_*``."""
+    for tag in OPERATOR_TAGS:
+        item = block.find_loop_item(tag) or block.find_pair_item(tag)
+        if item is not None:
+            tags, columns = _content(item)
+            item.erase()
+            block.init_loop("", [ORIGINAL + t for t in tags]).set_all_values(columns)
+    renamed = placement.kind != "kept"
+    for tag, original in pairs_of(block):
+        name = _SYMMETRY_ITEMS.get(tag.lower())
+        if name is not None and renamed:
+            value = getattr(placement.group, name) if placement.group is not None else None
+            block.set_pair(ORIGINAL + tag, original)
+            block.set_pair(tag, "?" if value is None else quoted(str(value)))
+    block.init_loop("", [OPERATOR_TAGS[0]]).set_all_values([[quoted(t) for t in placement.operators]])
+
+
+def quoted(text: str) -> str:
+    """Quote text as one value on one line, whatever it holds."""
+    return str(cif.quote(" ".join(text.split())))
+
+
+def header(text: str) -> str:
+    """Comments at the head of the file, where databases state their terms; a parser drops them."""
+    lines = []
+    for line in text.split("\n"):
+        if line.strip() and not line.startswith("#"):
+            break
+        # A lone carriage return would end the comment for some readers.
+        lines.append(line.replace("\r", " ").rstrip())
+    return "\n".join(lines).strip("\n") + "\n" if any(lines) else ""
+
+
+def style() -> cif.WriteOptions:
+    """Layout of released CIFs: values of single items in one column."""
+    options = cif.WriteOptions()
+    options.align_pairs = 33
+    return options

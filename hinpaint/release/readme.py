@@ -1,0 +1,132 @@
+"""The README of a release: what it holds, how it was counted, how to use it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hinpaint.config import Config
+from hinpaint.jobs import library_versions
+from hinpaint.release.cif import METHOD, METHOD_DOI
+from hinpaint.whynot import EXPLANATIONS, Reason
+
+_QUERY = """\
+```python
+import duckdb
+
+duckdb.sql("SELECT reason, count(*) FROM 'tables/whynot.parquet' WHERE trial IS NULL GROUP BY ALL ORDER BY 2 DESC")
+duckdb.sql("SELECT * FROM 'tables/decisions.parquet' WHERE action <> 'unchanged'")
+```
+"""
+_FILES = """\
+| path | content |
+|---|---|
+| `cif/` | one CIF per changed entry: the source's own items, the placed sites, `_hinpaint_*` items that say how |
+| `structures.jsonl` | the same structures as OPTIMADE 1.1 JSON Lines |
+| `tables/` | all tables as Parquet; columns carry their units and descriptions |
+| `not_released.csv` | entries that were to change, but whose file does not read back, with the reason |
+| `manifest.json` | SHA-256 of every file, configuration, seed, versions of libraries |
+
+In a CIF, `_hinpaint_symmetry` says whether the source's symmetry is kept, lowered (the source's operators and sites
+stand in `_hinpaint_original_*`), or P1. Placed sites are averaged over the symmetry they keep, and
+`_hinpaint_symmetry_shift_A` is how far that moved them. Energies are those of the candidate after full relaxation,
+before averaging.
+"""
+
+
+_RATES = """\
+Any-of-k rates over the entries with a reference, with 95 % bootstrap intervals. A trial counts for LES when it matches
+the reference or is lower in energy; `chance_` rows are random placement through the same chain.
+
+"""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the README tells, as rows of plain values.
+
+    Attributes:
+        actions: (mode, action, number).
+        symmetry: (what became of the symmetry, number).
+        whynot: (stage, reason, number) of whole entries.
+        les: (metric, k, rate, low, high, entries), rates from 0 to 1.
+        licences: (database, version, licence, records, released).
+        not_released: (reason, detail, number).
+        counts: totals.
+    """
+
+    actions: Sequence[tuple[Any, ...]]
+    symmetry: Sequence[tuple[Any, ...]]
+    whynot: Sequence[tuple[Any, ...]]
+    les: Sequence[tuple[Any, ...]]
+    licences: Sequence[tuple[Any, ...]]
+    not_released: Sequence[tuple[Any, ...]]
+    counts: Mapping[str, int]
+
+
+def write_readme(config: Config, report: Report) -> str:
+    """Write the README's text.
+
+    Args:
+        config: the run's configuration.
+        report: what to tell.
+    """
+    counts = report.counts
+    parts = [
+        f"# {_safe(config.release.title)} {config.release.version}",
+        _summary(config, counts),
+        "## Files\n\n" + _FILES.rstrip(),
+        "## What was done\n\n" + _table(("mode", "action", "entries"), report.actions),
+        "### Symmetry of the released CIFs\n\n" + _table(("symmetry", "entries"), report.symmetry),
+        "## Why not\n\n" + _table(("stage", "reason", "meaning", "entries"), _explained(report.whynot)),
+        "### Not released\n\n" + _table(("reason", "detail", "entries"), report.not_released),
+        "## How good\n\n"
+        + _RATES
+        + _table(("metric", "k", "rate / %", "interval / %", "entries"), [_percent(row) for row in report.les]),
+        "## Questions to the tables\n\n" + _QUERY.rstrip(),
+        "## Licences\n\nEach structure keeps the licence of its source; it stands in its CIF too.\n\n"
+        + _table(("database", "version", "licence", "records", "released"), report.licences),
+        "## Citation\n\n" + _citation(config),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(config: Config, counts: Mapping[str, int]) -> str:
+    return (
+        f"{counts['records']} records were read and {counts['entries']} are curated. {counts['released']} structures "
+        f"are released with sites of {_safe(config.element)} placed by {METHOD} (doi {METHOD_DOI}); "
+        f"{counts['not_released']} could not be written."
+    )
+
+
+def _citation(config: Config) -> str:
+    version = library_versions().get("hinpaint", "")
+    return (
+        f"Cite this release by its title and version ({_safe(config.release.title)} {config.release.version}, made "
+        f"with hinpaint {version}), the databases above, and the method: doi {METHOD_DOI}."
+    )
+
+
+def _explained(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    known = {reason.value: EXPLANATIONS[Reason(reason)] for reason in Reason}
+    return [(stage, reason, known.get(reason, ""), count) for stage, reason, count in rows]
+
+
+def _percent(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    metric, k, rate, low, high, entries = row
+    return metric, k, f"{100 * rate:.1f}", f"{100 * low:.1f} to {100 * high:.1f}", entries
+
+
+def _table(names: Sequence[str], rows: Sequence[tuple[Any, ...]]) -> str:
+    if not rows:
+        return "None."
+    lines = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    lines += ["| " + " | ".join(_safe(str(value)) for value in row) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def _safe(text: str) -> str:
+    """Text that stays text in Markdown and HTML, on one line: it may come from a source."""
+    shown = " ".join(text.split())
+    for character, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        shown = shown.replace(character, entity)
+    return "".join("\\" + c if c in "\\`*[]|!#" else c for c in shown)

@@ -1,0 +1,220 @@
+"""The ``_atom_site`` loop of a CIF: which rows stay, which are expanded, which are added. Values stay as written."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from gemmi import cif
+
+from hinpaint.crystal import FloatArray
+from hinpaint.release.blocks import ORIGINAL, pairs_of
+from hinpaint.release.symmetry import Placement, host_orbits
+from hinpaint.sources.chemistry import element_of_site
+from hinpaint.sources.records import ParsedRecord
+
+_PREFIX = "_atom_site_"
+_AXES = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
+_LABEL, _TYPE, _FLAG = "_atom_site_label", "_atom_site_type_symbol", "_atom_site_calc_flag"
+_MULTIPLICITIES = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
+_ORDER = "_atom_site_site_symmetry_order"
+_WYCKOFF = "_atom_site_wyckoff_symbol"
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_*'+().-]*")
+# What does not apply to a placed site, against what is not known of it ("?").
+_NOT_APPLICABLE = frozenset(
+    _PREFIX + name
+    for name in (
+        "disorder_assembly", "disorder_group", "refinement_flags", "refinement_flags_posn", "refinement_flags_adp",
+        "refinement_flags_occupancy", "adp_type", "thermal_displace_type", "attached_hydrogens", "calc_attached_atom",
+        "constraints", "restraints", "chemical_conn_number",
+    )
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SiteTable:
+    """The atom-site loop as text.
+
+    Attributes:
+        tags: tags as written.
+        rows: raw values, one tuple a row, quotes and standard uncertainties included.
+    """
+
+    tags: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    def column(self, tag: str) -> int | None:
+        """Position of a tag (lower case), None when absent."""
+        names = [name.lower() for name in self.tags]
+        return names.index(tag) if tag in names else None
+
+    def value(self, row: Sequence[str], tag: str) -> str | None:
+        """Unquoted value of a row; None when absent, ``.`` or ``?``."""
+        position = self.column(tag)
+        if position is None or cif.is_null(row[position]):
+            return None
+        return str(cif.as_string(row[position]))
+
+    def with_column(self, tag: str, values: Sequence[str]) -> "SiteTable":
+        """Return the table with a further column; one that is there already stays as it is."""
+        if self.column(tag) is not None:
+            return self
+        return SiteTable((*self.tags, tag), tuple((*r, v) for r, v in zip(self.rows, values, strict=True)))
+
+
+@dataclass(frozen=True)
+class Edited:
+    """The atom-site loop after the completion.
+
+    Attributes:
+        table: what the released loop holds.
+        set_aside: original rows that were removed or rewritten; None when the original rows all stand as they were.
+    """
+
+    table: SiteTable
+    set_aside: SiteTable | None
+
+
+def read_site_table(block: cif.Block) -> SiteTable:
+    """Read the atom-site loop of a block; sites written as single items become a loop of one row.
+
+    Raises:
+        ValueError: the block has no atom sites.
+    """
+    loop = block.find_loop(_AXES[0]).get_loop()
+    if loop is not None:
+        width = loop.width()
+        values = list(loop.values)
+        rows = tuple(tuple(values[i : i + width]) for i in range(0, len(values), width))
+        return SiteTable(tuple(loop.tags), rows)
+    pairs = [pair for pair in pairs_of(block) if pair[0].lower().startswith(_PREFIX)]
+    pairs = [pair for pair in pairs if not pair[0].lower().startswith("_atom_site_aniso")]
+    if not pairs:
+        raise ValueError("the block has no atom sites")
+    tags, row = zip(*pairs, strict=True)
+    for tag in tags:
+        block.find_pair_item(tag).erase()
+    block.init_loop("", list(tags)).add_row(list(row))
+    return SiteTable(tags, (row,))
+
+
+def write_site_table(block: cif.Block, edited: Edited) -> None:
+    """Put the edited loop in the place of the original one, and what was set aside behind everything else."""
+    loop = block.find_loop(_AXES[0]).get_loop()
+    missing = list(edited.table.tags[loop.width() :])
+    if missing:
+        loop.add_columns(missing, "?")
+    loop.set_all_values([list(column) for column in zip(*edited.table.rows, strict=True)])
+    if edited.set_aside is not None:
+        aside = block.init_loop("", [ORIGINAL + tag for tag in edited.set_aside.tags])
+        aside.set_all_values([list(column) for column in zip(*edited.set_aside.rows, strict=True)])
+
+
+def edit_sites(
+    table: SiteTable, record: ParsedRecord, placement: Placement, element: str, symbol: str, replace: bool
+) -> Edited:
+    """Add the placed sites; remove what they stand for; expand the host where symmetry is lost.
+
+    Args:
+        table: the original loop.
+        record: what the source's reader made of the same text.
+        placement: the added sites and their symmetry.
+        element: element that was completed.
+        symbol: how its sites are to be typed, ``D`` in a deuterated compound.
+        replace: true when the element's own sites give way to the placed ones; false when only those without
+            coordinates do.
+
+    Returns:
+        The new loop, and the original rows that are not in it as they were.
+    """
+    owners = _site_of_rows(table, record)
+    gone = [
+        owner is not None
+        and record.sites[owner].element == element
+        and (replace or record.sites[owner].frac is None)
+        for owner in owners
+    ]  # fmt: skip
+    types = ["?" if owner is None else record.sites[owner].element for owner in owners]
+    labels = [f"{kind if kind != '?' else 'X'}{i + 1}" for i, kind in enumerate(types)]
+    wide = table.with_column(_LABEL, labels).with_column(_TYPE, types).with_column(_FLAG, ["."] * len(types))
+    kept = [(row, owner) for row, owner, out in zip(wide.rows, owners, gone, strict=True) if not out]
+    lost_symmetry = placement.kind != "kept"
+    host = _expand_rows(wide, kept, record, placement) if lost_symmetry else [row for row, _ in kept]
+    added = _added_rows(wide, host, placement, symbol)
+    aside = table.rows if lost_symmetry else tuple(row for row, out in zip(table.rows, gone, strict=True) if out)
+    return Edited(SiteTable(wide.tags, (*host, *added)), SiteTable(table.tags, aside) if aside else None)
+
+
+def _site_of_rows(table: SiteTable, record: ParsedRecord) -> list[int | None]:
+    """Index into ``record.sites`` of each row; None for rows the reader passed over (dummies that are no element)."""
+    if len(table.rows) == len(record.sites):
+        return list(range(len(table.rows)))
+    owners: list[int | None] = []
+    count = 0
+    for row in table.rows:
+        kind = table.value(row, _TYPE)
+        label = table.value(row, _LABEL) or kind or ""
+        is_site = element_of_site(kind, label, record.formula) is not None
+        owners.append(count if is_site else None)
+        count += is_site
+    if count != len(record.sites):
+        raise ValueError(f"{count} rows are sites, but the reader found {len(record.sites)}")
+    return owners
+
+
+def _expand_rows(
+    table: SiteTable, kept: Sequence[tuple[tuple[str, ...], int | None]], record: ParsedRecord, placement: Placement
+) -> list[tuple[str, ...]]:
+    orbits = host_orbits(placement.operators, record.lattice, record.cell_site, record.cell_frac)
+    taken = {table.value(row, _LABEL) or "" for row, _ in kept}
+    rows: list[tuple[str, ...]] = []
+    for row, owner in kept:
+        if owner is None or record.sites[owner].frac is None:
+            rows.append(row)
+            continue
+        for i, (member, multiplicity) in enumerate(orbits[owner]):
+            values = _symmetry_values(multiplicity, len(placement.operators))
+            # The first one is the source's own site: its label and its digits stay, further ones are images of it.
+            if i > 0:
+                stem = table.value(row, _LABEL) or record.sites[owner].element
+                values |= {_LABEL: _quote(_unique(f"{stem}_{i + 1}", taken))}
+                values |= dict(zip(_AXES, format_frac(record.cell_frac[member]), strict=True))
+            rows.append(tuple(values.get(tag.lower(), v) for tag, v in zip(table.tags, row, strict=True)))
+    return rows
+
+
+def _added_rows(
+    table: SiteTable, host: Sequence[tuple[str, ...]], placement: Placement, symbol: str
+) -> list[tuple[str, ...]]:
+    taken = {table.value(row, _LABEL) or "" for row in host}
+    rows: list[tuple[str, ...]] = []
+    for member, multiplicity in placement.asymmetric:
+        values = _symmetry_values(multiplicity, len(placement.operators))
+        values |= {_LABEL: _unique(f"{symbol}_hp{len(rows) + 1}", taken), _TYPE: symbol, _FLAG: "calc"}
+        values |= {"_atom_site_occupancy": "1", **dict(zip(_AXES, format_frac(placement.frac[member]), strict=True))}
+        empty = ("." if tag.lower() in _NOT_APPLICABLE else "?" for tag in table.tags)
+        rows.append(tuple(values.get(tag.lower(), v) for tag, v in zip(table.tags, empty, strict=True)))
+    return rows
+
+
+def _symmetry_values(multiplicity: int, n_operators: int) -> dict[str, str]:
+    values = dict.fromkeys(_MULTIPLICITIES, str(multiplicity))
+    return {**values, _ORDER: str(n_operators // multiplicity), _WYCKOFF: "?"}
+
+
+def _unique(label: str, taken: set[str]) -> str:
+    """Take a label; where it is in use, with the first letter behind it that makes it free."""
+    number, found = 0, label
+    while found in taken:
+        number += 1
+        found = f"{label}x{number}"
+    taken.add(found)
+    return found
+
+
+def _quote(label: str) -> str:
+    return label if _PLAIN.fullmatch(label) else str(cif.quote(label))
+
+
+def format_frac(frac: FloatArray) -> list[str]:
+    """Three fractional coordinates in [0, 1) with six decimals."""
+    return [f"{value % 1.0:.6f}".replace("1.000000", "0.000000") for value in frac.tolist()]

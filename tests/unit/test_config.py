@@ -1,0 +1,98 @@
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hinpaint.config import Config, ConfigError, load_config, parse_config, stage_settings, write_resolved
+from hinpaint.schema import key_lines
+
+
+@pytest.fixture
+def values(tmp_path: Path) -> dict:
+    return {
+        "run": "t",
+        "sources": [{"database": "d", "version": "1", "format": "cif", "path": str(tmp_path), "licence": "CC0-1.0",
+                     "mode": "reconstruct"}],
+    }  # fmt: skip
+
+
+def test_defaults_fill_in(values) -> None:
+    config = parse_config(values)
+    assert config.element == "H"
+    assert config.sources[0].mode == ("reconstruct",)
+    assert config.ingest_parts == ((0, 0),)
+    assert parse_config({**values, "potential": "nequip-x"}).potential.name == "nequip-x"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"trails": 3}, "config: trails: unknown key"),
+        ({"trials": 0}, "config: trials: .*greater than or equal to 1"),
+        ({"element": "hydrogen"}, "config: element: "),
+        ({"run": "../x"}, "config: run: "),
+        ({"sampler": {"name": "magic"}}, "config: sampler.name: "),
+        ({"sampler": {"steps": 3}}, "config: sampler.steps: unknown key"),
+        ({"potential": {"name": "nequip"}}, "needs either path or model_id"),
+        ({"potential": {"name": "nequip", "path": "/nowhere.zip"}}, "does not exist"),
+        ({"sources": []}, "config: sources: "),
+        ({"trials": 0, "seed": -1}, r"\(and 1 more\)"),
+    ],
+)
+def test_errors_are_one_clear_line(values, change, message) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_config({**values, **change})
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_source_is_named(values) -> None:
+    values["sources"][0]["path"] = "/nowhere/at/all"
+    with pytest.raises(ConfigError, match="/nowhere/at/all does not exist"):
+        parse_config(values)
+
+
+def test_two_sources_of_one_name_are_refused(values) -> None:
+    with pytest.raises(ConfigError, match="share database and version"):
+        parse_config({**values, "sources": values["sources"] * 2})
+
+
+def test_files_that_are_no_configuration(tmp_path) -> None:
+    for text in ("a: [", "- 1", ""):
+        path = tmp_path / "c.yaml"
+        path.write_text(text)
+        with pytest.raises(ConfigError):
+            load_config(path)
+    with pytest.raises(ConfigError, match="No such file"):
+        load_config(tmp_path / "none.yaml")
+
+
+def test_resolved_configuration_reads_back_and_keeps_its_time(values, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = parse_config(values)
+    path = write_resolved(config)
+    first = path.stat().st_mtime_ns
+    assert load_config(path) == config
+    write_resolved(config)
+    assert path.stat().st_mtime_ns == first
+
+
+def test_batch_bounds_make_no_job_stale(values) -> None:
+    one, other = (parse_config({**values, "sampler": {"max_atoms": n}}) for n in (10, 20))
+    assert stage_settings(one, "inpaint") == stage_settings(other, "inpaint")
+    assert stage_settings(one, "inpaint") != stage_settings(parse_config({**values, "seed": 5}), "inpaint")
+    assert json.loads(stage_settings(one, "relax")).keys() == {"potential", "relax"}
+
+
+def test_help_names_every_key() -> None:
+    lines = list(key_lines(Config))
+    assert any(line.startswith("sources[].licence = (required)") for line in lines)
+    assert all("None" not in line.split("#", 1)[1] for line in lines)
+
+
+def test_shipped_configuration_is_valid() -> None:
+    root = Path(__file__).parents[2]
+    values = yaml.safe_load((root / "config.yaml").read_text())
+    for source in values["sources"]:
+        source["path"] = root / source["path"]
+    assert parse_config(values).run == "demo"

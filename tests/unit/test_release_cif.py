@@ -1,0 +1,322 @@
+import gemmi
+import numpy as np
+import pytest
+from gemmi import cif
+
+from hinpaint.crystal import Crystal
+from hinpaint.release.cif import Completion, complete_cif, fresh_cif, source_operators
+from hinpaint.release.roundtrip import check_round_trip
+from hinpaint.release.symmetry import Placement, find_placement, without_symmetry
+from hinpaint.sources.cif import parse_cif
+from hinpaint.sources.records import ParsedRecord
+
+OPERATORS = "\n".join(op.triplet() for op in gemmi.find_spacegroup_by_name("P -3 m 1").operations())
+BRUCITE = f"""\
+#$Licence: public domain$
+# a comment
+data_brucite
+_chemical_name_mineral  'Brucite; "quoted" & <b>bold</b>'
+_publ_section_title
+;
+ On the 'structure' of brucite
+ data_evil
+ loop_ _evil x
+;
+_chemical_formula_sum   'H2 Mg O2'
+_cell_length_a 3.147(4)
+_cell_length_b 3.147(4)
+_cell_length_c 4.769(4)
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 120
+_cell_formula_units_Z 1
+_symmetry_space_group_name_H-M 'P -3 m 1'
+_symmetry_Int_Tables_number 164
+_symmetry_cell_setting trigonal
+loop_
+_symmetry_equiv_pos_as_xyz
+{OPERATORS}
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_symmetry_multiplicity
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+_atom_site_occupancy
+_atom_site_U_iso_or_equiv
+_atom_site_disorder_group
+_atom_site_attached_hydrogens
+Mg1 Mg2+ 1 0 0 0 1 0.0050(3) . 0
+O1 O2- 2 0.3333 0.6667 0.2203(5) 1 0.0062(4) . 1
+loop_
+_atom_site_aniso_label
+_atom_site_aniso_U_11
+O1 0.0061(2)
+"""
+ON_AXIS = np.array([[1 / 3, 2 / 3, 0.42], [2 / 3, 1 / 3, 0.58]])
+ONE_SIDED = np.array([[1 / 3, 2 / 3, 0.42], [2 / 3, 1 / 3, 0.70]])
+GENERAL = np.array([[0.40, 0.60, 0.42], [0.60, 0.30, 0.60]])
+
+
+def _completion(
+    action: str = "completed", element: str = "H", key: str = "cod|1|x", licence: str = "CC0-1.0"
+) -> Completion:
+    return Completion(key, action, element, -12.5, 7, 9, "sevennet-0", "ab" * 32, "cd" * 32, licence, "0.1.0")
+
+
+def _complete(
+    text: str, frac: np.ndarray, completion: Completion | None = None, symmetric: bool = True
+) -> tuple[str, Crystal, Placement]:
+    completion = completion or _completion()
+    record = parse_cif(text)
+    assert isinstance(record, ParsedRecord)
+    host = Crystal.build(record.lattice, record.species, record.cell_frac)
+    if completion.action == "replaced":
+        host = host.take(~host.is_element(completion.element))
+    find = find_placement if symmetric else without_symmetry
+    placement = find(source_operators(text), record.lattice, frac)
+    expected = host.add_unknown(completion.element, placement.frac)
+    return complete_cif(text, record, completion, placement), expected, placement
+
+
+def _sites(text: str) -> dict[str, dict[str, str]]:
+    block = cif.read_string(text)[0]
+    loop = block.find_loop("_atom_site_fract_x").get_loop()
+    names = [tag.removeprefix("_atom_site_") for tag in loop.tags]
+    table = block.find(list(loop.tags))
+    return {row[names.index("label")]: dict(zip(names, row, strict=True)) for row in table}
+
+
+def _values(block: cif.Block) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for item in block:
+        if item.pair is not None:
+            found[item.pair[0]] = [item.pair[1]]
+        elif item.loop is not None:
+            for i, tag in enumerate(item.loop.tags):
+                found[tag] = list(item.loop.values)[i :: item.loop.width()]
+    return found
+
+
+def test_brucite_keeps_its_symmetry_and_its_formula_closes() -> None:
+    text, expected, placement = _complete(BRUCITE, ON_AXIS)
+    assert placement.kind == "kept"
+    assert check_round_trip(text, expected) is None
+    sites = _sites(text)
+    assert list(sites) == ["Mg1", "O1", "H_hp1"]
+    assert sites["H_hp1"] == {
+        "label": "H_hp1", "type_symbol": "H", "symmetry_multiplicity": "2", "fract_x": "0.333333",
+        "fract_y": "0.666667", "fract_z": "0.420000", "occupancy": "1", "U_iso_or_equiv": "?", "disorder_group": ".",
+        "attached_hydrogens": ".", "calc_flag": "calc",
+    }  # fmt: skip
+    assert sites["O1"]["fract_z"] == "0.2203(5)"
+    assert sites["O1"]["calc_flag"] == "."
+    assert sites["O1"]["attached_hydrogens"] == "1"
+    record = parse_cif(text)
+    assert isinstance(record, ParsedRecord)
+    assert record.formula is not None
+    assert record.cell_counts() == {e: n * (record.z or 0) for e, n in record.formula.counts.items()}
+
+
+def test_every_original_item_stays_as_written_when_symmetry_is_kept() -> None:
+    text, _, _ = _complete(BRUCITE, ON_AXIS)
+    before, after = _values(cif.read_string(BRUCITE)[0]), _values(cif.read_string(text)[0])
+    for tag, values in before.items():
+        assert after[tag][: len(values)] == values
+    added = {tag for tag in after if tag not in before}
+    assert all(tag.startswith("_hinpaint_") or tag == "_atom_site_calc_flag" for tag in added)
+    assert text.startswith("#$Licence: public domain$\n# a comment\ndata_brucite\n")
+
+
+def test_provenance_items() -> None:
+    text, _, _ = _complete(BRUCITE, ON_AXIS)
+    block = cif.read_string(text)[0]
+    expected = {
+        "version": "0.1.0", "action": "completed", "sites_added": "2", "element": "H", "energy_eV": "-12.500000",
+        "method": "TD-Paint inpainting", "method_doi": "10.1038/s41524-026-02090-1", "trials_agreeing": "7",
+        "model_sha256": "ab" * 32, "source_sha256": "cd" * 32, "potential": "sevennet-0", "symmetry": "kept",
+    }  # fmt: skip
+    assert {name: cif.as_string(block.find_value(f"_hinpaint_{name}")) for name in expected} == expected
+
+
+def test_lowered_symmetry_expands_the_host_and_keeps_the_originals_aside() -> None:
+    text, expected, placement = _complete(BRUCITE, ONE_SIDED)
+    assert placement.kind == "lowered"
+    assert check_round_trip(text, expected) is None
+    sites = _sites(text)
+    assert list(sites) == ["Mg1", "O1", "O1_2", "H_hp1", "H_hp2"]
+    assert sites["O1"]["fract_z"] == "0.2203(5)"
+    assert sites["O1_2"]["fract_z"] == "0.779700"
+    assert {site["symmetry_multiplicity"] for site in sites.values()} == {"1"}
+    before, after = _values(cif.read_string(BRUCITE)[0]), _values(cif.read_string(text)[0])
+    for tag, values in before.items():
+        assert values in (after.get(tag), after.get(f"_hinpaint_original{tag}")), tag
+    assert after["_symmetry_space_group_name_H-M"] == ["'P 3 m 1'"]
+    assert after["_symmetry_Int_Tables_number"] == ["156"]
+    assert after["_hinpaint_symmetry"] == ["lowered"]
+    assert "6 of 12 operators" in after["_hinpaint_symmetry_detail"][0]
+    assert len(after["_space_group_symop_operation_xyz"]) == 6
+    assert "_symmetry_equiv_pos_as_xyz" not in after
+
+
+@pytest.mark.parametrize(("frac", "symmetric"), [(GENERAL, True), (ON_AXIS, False)])
+def test_p1(frac: np.ndarray, symmetric: bool) -> None:
+    text, expected, placement = _complete(BRUCITE, frac, symmetric=symmetric)
+    assert placement.kind == "P1"
+    assert check_round_trip(text, expected) is None
+    assert cif.as_string(cif.read_string(text)[0].find_value("_symmetry_space_group_name_H-M")) == "P 1"
+
+
+DUMMIES = (
+    BRUCITE.replace("_atom_site_attached_hydrogens\n", "_atom_site_calc_flag\n")
+    .replace(". 0\n", ". d\n")
+    .replace(". 1\n", ". d\nH1 H 2 . . . 1 ? . dum\n")
+)
+
+
+def test_dummy_rows_give_way_and_stand_aside() -> None:
+    text, expected, _ = _complete(DUMMIES, ON_AXIS)
+    assert check_round_trip(text, expected) is None
+    sites = _sites(text)
+    assert list(sites) == ["Mg1", "O1", "H_hp1"]
+    assert sites["O1"]["calc_flag"] == "d"
+    after = _values(cif.read_string(text)[0])
+    assert after["_hinpaint_original_atom_site_label"] == ["H1"]
+    assert after["_hinpaint_original_atom_site_calc_flag"] == ["dum"]
+
+
+def test_replaced_sites_of_the_element_go_and_others_stay() -> None:
+    source = BRUCITE.replace("_atom_site_aniso_label", "_x").replace(
+        "0.0062(4) . 1\n", "0.0062(4) . 1\nH_hp1 H 2 0.3333 0.6667 0.45 1 ? . .\n"
+    )
+    text, expected, _ = _complete(source, ON_AXIS, _completion("replaced"))
+    assert check_round_trip(text, expected) is None
+    sites = _sites(text)
+    assert [site["type_symbol"] for site in sites.values()] == ["Mg2+", "O2-", "H"]
+    assert _values(cif.read_string(text)[0])["_hinpaint_original_atom_site_fract_z"] == ["0.45"]
+
+
+def test_present_sites_stay_and_labels_are_unique() -> None:
+    source = BRUCITE.replace("0.0062(4) . 1\n", "0.0062(4) . 1\nH_hp1 H 1 0 0 0.5 1 ? . .\n")
+    text, expected, _ = _complete(source, ON_AXIS)
+    assert check_round_trip(text, expected) is None
+    assert list(_sites(text)) == ["Mg1", "O1", "H_hp1", "H_hp1x1"]
+
+
+def test_deuterium_is_written_where_the_formula_has_it_alone() -> None:
+    text, expected, _ = _complete(BRUCITE.replace("H2 Mg O2", "D2 Mg O2"), ON_AXIS)
+    assert _sites(text)["D_hp1"]["type_symbol"] == "D"
+    assert check_round_trip(text, expected) is None
+
+
+def test_missing_columns_operators_and_angles_are_written() -> None:
+    source = """data_x
+_cell_length_a 5
+_cell_length_b 5
+_cell_length_c 6
+_symmetry_space_group_name_H-M 'P 4'
+loop_
+_atom_site_label
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Wat1 0 0.5 0.1
+CA1 0 0 0
+"""
+    text, expected, placement = _complete(source, np.array([[0.1, 0.4, 0.2]]))
+    assert check_round_trip(text, expected) is None
+    assert [site["type_symbol"] for site in _sites(text).values()][:2] == ["O", "O"]
+    kept, expected, placement = _complete(source, np.array([[0.0, 0.0, 0.5]]))
+    assert placement.kind == "kept"
+    assert check_round_trip(kept, expected) is None
+    assert _values(cif.read_string(kept)[0])["_cell_angle_beta"] == ["90"]
+    assert len(_values(cif.read_string(kept)[0])["_space_group_symop_operation_xyz"]) == 4
+
+
+def test_an_operator_list_without_the_identity_is_completed() -> None:
+    text, expected, _ = _complete(BRUCITE.replace("\nx,y,z\n", "\n", 1), ON_AXIS)
+    assert check_round_trip(text, expected) is None
+    after = _values(cif.read_string(text)[0])
+    assert len(after["_space_group_symop_operation_xyz"]) == 12
+    assert len(after["_hinpaint_original_symmetry_equiv_pos_as_xyz"]) == 11
+
+
+def test_repeated_tags_become_readable() -> None:
+    source = BRUCITE + "_cell_volume 40.9\n_cell_volume 41.0\nloop_\n_cell_volume\n_b\n1 2\n3 4\n"
+    with pytest.raises((ValueError, RuntimeError)):
+        cif.read_string(source)
+    text, expected, _ = _complete(source, ON_AXIS)
+    assert check_round_trip(text, expected) is None
+    after = _values(cif.read_string(text)[0])
+    assert after["_cell_volume"] == ["40.9"]
+    assert after["_hinpaint_repeated_2_cell_volume"] == ["41.0"]
+    assert after["_hinpaint_repeated_3_cell_volume"] == ["1", "3"]
+
+
+def test_other_blocks_and_hostile_text_stay_what_they_are() -> None:
+    licence = "CC0' \" ;\n;\nloop_\n_evil\n1"
+    key = "cod|1|data_x ' \" _evil # $(id)"
+    text, expected, _ = _complete(BRUCITE + "data_other\n_a 'b c'\n", ON_AXIS, _completion(key=key, licence=licence))
+    assert check_round_trip(text, expected) is None
+    document = cif.read_string(text)
+    assert [block.name for block in document] == ["brucite", "other"]
+    assert document[1].find_value("_a") == "'b c'"
+    block = document[0]
+    assert block.find_value("_evil") is None
+    assert cif.as_string(block.find_value("_hinpaint_entry_key")).split() == key.split()
+    assert cif.as_string(block.find_value("_hinpaint_source_licence")).split() == licence.split()
+    assert "data_evil" in cif.as_string(block.find_value("_publ_section_title"))
+
+
+def test_header_comments_cannot_turn_into_content() -> None:
+    text, _, _ = _complete("# a\rdata_evil\r\n" + BRUCITE, ON_AXIS)
+    assert [block.name for block in cif.read_string(text)] == ["brucite"]
+
+
+def test_sites_written_as_single_items() -> None:
+    source = """data_x
+_cell_length_a 4
+_cell_length_b 4
+_cell_length_c 4
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+_space_group_name_H-M_alt 'P m -3 m'
+_atom_site_label Li1
+_atom_site_fract_x 0
+_atom_site_fract_y 0
+_atom_site_fract_z 0
+"""
+    text, expected, placement = _complete(source, np.array([[0.5, 0.5, 0.5]]))
+    assert placement.kind == "kept"
+    assert check_round_trip(text, expected) is None
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("0.420000", "0.421000", "placed site"),
+        ("H_hp1 H", "H_hp1 F", "sites, not"),
+        ("0.2203(5)", "0.2303(5)", "host site"),
+        ("3.147(4)", "3.247(4)", "cell"),
+        ("\n-x,-y,-z\n", "\n-x,-y,-z+1/2\n", "not"),
+        ("data_brucite", "no cif", "cannot read"),
+    ],
+)
+def test_the_round_trip_notices(old: str, new: str, said: str) -> None:
+    text, expected, _ = _complete(BRUCITE, ON_AXIS)
+    assert old in text
+    reason = check_round_trip(text.replace(old, new, 1), expected)
+    assert reason is not None
+    assert said in reason
+
+
+def test_a_new_cif_reads_back() -> None:
+    lattice = [[0.0, 4.0, 4.1], [4.2, 0.0, 4.0], [4.0, 4.3, 0.0]]
+    crystal = Crystal.build(lattice, ["Mg", "O"], [[0, 0, 0], [-0.25, 1.25, 0.26]]).add_unknown(
+        "H", [[0.6, 0.61, 0.62]]
+    )
+    text = fresh_cif(crystal, _completion(key="mc3d|1|a/b ~ü"))
+    assert check_round_trip(text, crystal) is None
+    assert cif.as_string(cif.read_string(text)[0].find_value("_chemical_formula_sum")) == "H Mg O"

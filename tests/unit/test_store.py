@@ -1,0 +1,77 @@
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hinpaint.files import write_atomic
+from hinpaint.store import StoreError, read_provenance, read_table, read_tables, to_table, write_table
+from hinpaint.tables import ALL_TABLES, WHYNOT
+
+
+def row(key: str, trial: int | None = None) -> dict:
+    return {"entry_key": key, "trial": trial, "stage": "plan", "reason": "over_limit", "detail": "x"}
+
+
+def test_equal_rows_give_equal_bytes_in_any_order(tmp_path) -> None:
+    write_table(tmp_path / "a", WHYNOT, [row("b"), row("a")], "run", {"x": 1})
+    write_table(tmp_path / "b", WHYNOT, [row("a"), row("b")], "run", {"x": 1})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert read_provenance(tmp_path / "a") == {"x": 1}
+
+
+@given(st.binary(min_size=1, max_size=1), st.integers(0, 10_000))
+def test_altered_byte_never_gives_other_rows(tmp_path_factory, byte: bytes, position: int) -> None:
+    path = tmp_path_factory.mktemp("t") / "x.parquet"
+    written = write_table(path, WHYNOT, [row(f"key{i}") for i in range(40)], "run")
+    blob = bytearray(path.read_bytes())
+    blob[position % len(blob)] = byte[0]
+    path.write_bytes(blob)
+    with contextlib.suppress(StoreError):  # refused is fine; other rows are not
+        assert read_table(path, WHYNOT).equals(written)
+
+
+def test_wrong_rows_are_refused() -> None:
+    with pytest.raises(StoreError, match="columns differ"):
+        to_table(WHYNOT, [{"entry_key": "a"}], "run")
+    with pytest.raises(StoreError, match="must not be empty"):
+        to_table(WHYNOT, [{**row("a"), "reason": None}], "run")
+    with pytest.raises(StoreError):
+        to_table(WHYNOT, [{**row("a"), "trial": "zero"}], "run")
+
+
+def test_missing_and_foreign_files_are_named(tmp_path) -> None:
+    with pytest.raises(StoreError, match="does not exist"):
+        read_table(tmp_path / "none", WHYNOT)
+    write_table(tmp_path / "w", WHYNOT, [], "run")
+    with pytest.raises(StoreError, match="not a tasks table"):
+        read_table(tmp_path / "w", ALL_TABLES["tasks"])
+
+
+def test_several_files_become_one_sorted_table(tmp_path) -> None:
+    for name in "ba":
+        write_table(tmp_path / name, WHYNOT, [row(f"{name}{i}") for i in range(2)], "run")
+    table = read_tables([tmp_path / "b", tmp_path / "a"], WHYNOT)
+    assert table["entry_key"].to_pylist() == ["a0", "a1", "b0", "b1"]
+    assert read_tables([], WHYNOT).num_rows == 0
+
+
+def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path) -> None:
+    path = tmp_path / "x"
+    write_atomic(path, lambda handle: handle.write(b"old"))
+
+    def broken(handle) -> None:
+        handle.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        write_atomic(path, broken)
+    assert path.read_bytes() == b"old"
+    assert [p.name for p in tmp_path.iterdir()] == ["x"]
+
+
+def test_every_column_is_described() -> None:
+    for table in ALL_TABLES.values():
+        assert set(table.key) <= {c.name for c in table.columns}
+        assert all(c.description for c in table.columns)
+        assert len({c.name for c in table.columns}) == len(table.columns)
