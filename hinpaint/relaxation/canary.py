@@ -188,7 +188,7 @@ def _generic(first: str, second: str) -> Crystal:
 
 def _rock_salt(first: str, second: str, a: float) -> Crystal:
     lattice = 0.5 * a * (np.ones((3, 3)) - np.eye(3))
-    return Crystal.build(lattice, (first, second), [[0, 0, 0], [0.5, 0.5, 0.5]])
+    return Crystal.build(lattice, (first, second), [[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]])
 
 
 def _rutile(metal: str, other: str, a: float, c: float, x: float) -> Crystal:

@@ -55,9 +55,12 @@ class SiteTable:
         return str(cif.as_string(row[position]))
 
     def with_column(self, tag: str, values: Sequence[str]) -> "SiteTable":
-        """Return the table with a further column; one that is there already stays as it is."""
-        if self.column(tag) is not None:
-            return self
+        """Return the table with a column; one that is there keeps its values, and empty ones (``?``) are filled in."""
+        position = self.column(tag)
+        if position is not None:
+            filled = ((*r[:position], v if cif.is_null(r[position]) else r[position], *r[position + 1 :])
+                      for r, v in zip(self.rows, values, strict=True))  # fmt: skip
+            return SiteTable(self.tags, tuple(filled))
         return SiteTable((*self.tags, tag), tuple((*r, v) for r, v in zip(self.rows, values, strict=True)))
 
 
@@ -135,7 +138,9 @@ def edit_sites(
     ]  # fmt: skip
     types = ["?" if owner is None else record.sites[owner].element for owner in owners]
     labels = [f"{kind if kind != '?' else 'X'}{i + 1}" for i, kind in enumerate(types)]
-    wide = table.with_column(_LABEL, labels).with_column(_TYPE, types).with_column(_FLAG, ["."] * len(types))
+    wide = table.with_column(_LABEL, labels).with_column(_TYPE, types)
+    if wide.column(_FLAG) is None:
+        wide = wide.with_column(_FLAG, ["."] * len(types))
     kept = [(row, owner) for row, owner, out in zip(wide.rows, owners, gone, strict=True) if not out]
     lost_symmetry = placement.kind != "kept"
     host = _expand_rows(wide, kept, record, placement) if lost_symmetry else [row for row, _ in kept]

@@ -234,6 +234,12 @@ CA1 0 0 0
     assert len(_values(cif.read_string(kept)[0])["_space_group_symop_operation_xyz"]) == 4
 
 
+def test_empty_type_symbols_are_filled_in() -> None:
+    text, expected, _ = _complete(BRUCITE.replace("O1 O2- 2", "O1 ? 2"), ON_AXIS)
+    assert check_round_trip(text, expected) is None
+    assert [site["type_symbol"] for site in _sites(text).values()] == ["Mg2+", "O", "H"]
+
+
 def test_an_operator_list_without_the_identity_is_completed() -> None:
     text, expected, _ = _complete(BRUCITE.replace("\nx,y,z\n", "\n", 1), ON_AXIS)
     assert check_round_trip(text, expected) is None
