@@ -28,6 +28,7 @@ class TrialVerdict:
         h_max_h_only_a: the same after the hydrogen-only relaxation.
         delta_e_mev_per_atom: fully relaxed energy minus the reference's; None when either is missing.
         passed: the full relaxation converged and no gate stopped it.
+        settled: the hydrogen-only relaxation converged, so that its geometry can be released.
         gated: a gate stopped it.
         energy_ev: energy after the full relaxation.
     """
@@ -40,6 +41,7 @@ class TrialVerdict:
     h_max_h_only_a: float | None = None
     delta_e_mev_per_atom: float | None = None
     passed: bool = False
+    settled: bool = False
     gated: bool = False
     energy_ev: float | None = None
 
@@ -80,9 +82,12 @@ class EntryLes:
 
 
 def released(verdicts: Sequence[TrialVerdict]) -> TrialVerdict | None:
-    """The candidate that would be released: the lowest energy among model trials that passed; ties by number."""
-    passed = [v for v in verdicts if v.trial >= 0 and v.passed and v.energy_ev is not None]
-    return min(passed, key=lambda v: (v.energy_ev, v.trial), default=None)
+    """The candidate that would be released: the lowest energy among model trials that passed and settled.
+
+    Ties go to the lower number.
+    """
+    able = [v for v in verdicts if v.trial >= 0 and v.passed and v.settled and v.energy_ev is not None]
+    return min(able, key=lambda v: (v.energy_ev, v.trial), default=None)
 
 
 def count_entry(verdicts: Sequence[TrialVerdict], tol_mev_per_atom: float, strict_a: float) -> EntryLes:

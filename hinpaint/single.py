@@ -66,7 +66,7 @@ class Candidate:
 
     @property
     def passed(self) -> bool:
-        """Both levels went well."""
+        """Both levels converged and every gate was passed."""
         return self.h_only.reason is None and self.full.reason is None and self.full.converged
 
     @property

@@ -192,7 +192,8 @@ RELAXED = _table(
     _LATTICE,
     _FRAC,
     Column("volume_change", _FLOAT, "relative change of the cell volume during the level", nullable=True),
-    Column("reason", _TEXT, "why the relaxation failed; empty when it did not", nullable=True),
+    Column("reason", _TEXT, "why the relaxation failed or does not count; empty otherwise", nullable=True),
+    Column("detail", _TEXT, "what the reason means here: the gate, the distance, the message", nullable=True),
 )
 
 MATCHES = _table(

@@ -1,11 +1,9 @@
 -- Views of the catalog. Each statement creates one view; its comment is what `hinpaint query` shows as help.
 
 CREATE VIEW accounting AS
-SELECT
-    (SELECT count(*) FROM records) AS records,
-    (SELECT count(*) FROM entries) AS entries,
-    (SELECT count(*) FROM whynot WHERE trial IS NULL) AS whynot,
-    records = entries + whynot AS adds_up;
+SELECT r.n AS records, e.n AS entries, w.n AS whynot, r.n = e.n + w.n AS adds_up
+FROM (SELECT count(*) AS n FROM records) r, (SELECT count(*) AS n FROM entries) e,
+    (SELECT count(*) AS n FROM whynot WHERE trial IS NULL) w;
 COMMENT ON VIEW accounting IS 'every record is curated (entries) or has exactly one row in whynot';
 
 CREATE VIEW reasons AS

@@ -29,8 +29,9 @@ SELECT
     mr.h_max_a AS h_max_raw_a,
     mh.h_max_a AS h_max_h_only_a,
     mf.delta_e_mev_per_atom,
-    coalesce(f.converged AND f.reason IS NULL AND h.reason IS NULL, false) AS passed,
-    coalesce(f.reason, h.reason, t.reason) AS reason,
+    coalesce(f.converged AND f.reason IS NULL, false) AS passed,
+    coalesce(h.converged AND h.reason IS NULL, false) AS settled,
+    coalesce(f.reason, t.reason) AS reason, coalesce(f.detail, '') AS detail,
     CASE WHEN t.reason IS NOT NULL THEN 'inpaint' ELSE 'relax' END AS stage,
     f.energy_ev, f.potential, len(f.frac) // 3 AS n_sites,
     h.frac AS h_only_frac, k.n_unknown
@@ -86,7 +87,9 @@ def _judge(connection: duckdb.DuckDBPyConnection, config: Config, current: Job) 
         decision, stop = decide(rows, verdicts, config.les.tol_mev_per_atom)
         decisions += [decision] if decision else []
         reasons += [stop] if stop else []
-        reasons += [_reason(row, row["trial"], row["stage"], row["reason"], "") for row in rows if row["reason"]]
+        reasons += [
+            _reason(row, row["trial"], row["stage"], row["reason"], row["detail"]) for row in rows if row["reason"]
+        ]
         current.n_in += len(rows)
     build.insert_rows(connection, LES_ENTRY, les_rows, config.run)
     build.insert_rows(connection, DECISIONS, decisions, config.run)
@@ -109,7 +112,7 @@ def _entries(connection: duckdb.DuckDBPyConnection, last_level: str) -> Iterator
 
 def _verdict(row: Mapping[str, Any]) -> TrialVerdict:
     names = ("trial", "match_raw", "match_h_only", "match_full", "h_max_raw_a", "h_max_h_only_a",
-             "delta_e_mev_per_atom", "passed", "energy_ev")  # fmt: skip
+             "delta_e_mev_per_atom", "passed", "settled", "energy_ev")  # fmt: skip
     return TrialVerdict(**{name: row[name] for name in names}, gated=row["reason"] in _GATES)
 
 

@@ -3,13 +3,15 @@
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hinpaint.config import Config
+from hinpaint.config import Config, Relax
 from hinpaint.crystal import Crystal
+from hinpaint.gates import failed_gate
 from hinpaint.jobs import Job, job
 from hinpaint.relaxation import canary
 from hinpaint.relaxation.batch import Level, RelaxJob
@@ -116,12 +118,20 @@ def relax_levels(
     going_on = [each for each in jobs if outcomes[each.key].reason in _GOES_ON]
     starts = [RelaxJob(each.key, outcomes[each.key].crystal, each.movable) for each in going_on]
     ends = relax(potential, starts, settings, "full", _reporter(current, "full"))
-    second = {outcome.key: outcome for outcome in ends}
+    second = {end.key: _gated(start, end, settings) for start, end in zip(starts, ends, strict=True)}
     for each in jobs:
         lost = outcomes[each.key]
         reason = lost.reason or Reason.NOT_CONVERGED  # only lost ones use it, and those have a reason
         levels.append(("full", second.get(each.key) or failed(each, reason, lost.detail)))
     return levels
+
+
+def _gated(start: RelaxJob, end: RelaxOutcome, settings: Relax) -> RelaxOutcome:
+    """The outcome, with a reason when it fails a plausibility gate; the reference is never gated."""
+    gate = failed_gate(start.crystal, end.crystal, settings) if end.reason is None else None
+    if gate is None or start.key[1] == REFERENCE:
+        return end
+    return replace(end, reason=Reason.GATED, detail=gate)
 
 
 def _reporter(current: Job, level: Level) -> Progress:
@@ -159,4 +169,5 @@ def _row(level: Level, outcome: RelaxOutcome, potential: LoadedPotential) -> dic
         "frac": outcome.crystal.frac.ravel().tolist(),
         "volume_change": outcome.volume_change,
         "reason": None if outcome.reason is None else outcome.reason.value,
+        "detail": outcome.detail or None,
     }

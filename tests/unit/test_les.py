@@ -25,7 +25,7 @@ def test_any_of_k_refuses_nonsense(n: int, c: int, k: int) -> None:
         any_of_k(n, c, k)
 
 
-GOOD = TrialVerdict(0, True, True, True, 0.1, 0.05, 0.0, passed=True, energy_ev=-10.0)
+GOOD = TrialVerdict(0, True, True, True, 0.1, 0.05, 0.0, passed=True, settled=True, energy_ev=-10.0)
 
 
 def test_arms() -> None:
@@ -60,7 +60,7 @@ def test_counts_of_one_entry() -> None:
 
 
 def test_controls_and_failures_are_never_released() -> None:
-    assert released([replace(GOOD, trial=-2), replace(GOOD, passed=False)]) is None
+    assert released([replace(GOOD, trial=-2), replace(GOOD, passed=False), replace(GOOD, settled=False)]) is None
     tie = [replace(GOOD, trial=3), replace(GOOD, trial=1)]
     assert released(tie).trial == 1
 

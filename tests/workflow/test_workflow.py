@@ -74,7 +74,8 @@ def test_every_table_and_column_is_commented(finished: Workspace) -> None:
 def test_host_comes_back_untouched(finished: Workspace) -> None:
     rows = question(
         finished,
-        "SELECT host_frac, frac, k.lattice = r.lattice FROM tasks k JOIN relaxed r USING (entry_key) WHERE level = 'h_only'",
+        "SELECT host_frac, frac, k.lattice = r.lattice FROM tasks k JOIN relaxed r USING (entry_key)"
+        " WHERE level = 'h_only'",
     )
     assert rows
     for host, frac, same_cell in rows:
@@ -100,7 +101,7 @@ def test_catalog_can_only_be_read(finished: Workspace, tmp_path: Path) -> None:
     secret.write_text("a\n1\n")
     for sql in (
         "DELETE FROM trials",
-        f"SELECT * FROM read_csv('{secret}')",
+        f"SELECT * FROM read_csv('{secret}')",  # noqa: S608 - what must be refused
         f"COPY trials TO '{tmp_path}/out.csv'",
         f"ATTACH '{tmp_path}/other.duckdb'",
         "SET enable_external_access = true",
@@ -180,7 +181,7 @@ def test_trial_is_the_same_alone_in_other_batches_and_other_shards(workspace: Wo
         text.replace("run: tiny", "run: other")
         .replace("shards: 2", "shards: 3")
         .replace("n_steps: 10", "n_steps: 10\n  max_atoms: 1")
-    )  # noqa: E501
+    )
     (workspace.folder / "other.yaml").write_text(changed)
     other = workspace.folder / "results" / "other"
     targets = [f"results/other/trials/shard={shard:04d}.parquet" for shard in range(3)]
