@@ -22,6 +22,8 @@ try:
 except ConfigError as error:
     sys.exit(f"hinpaint: {error}")
 
+# Scripts find the package where the workflow lies, in every environment.
+shell.prefix(f"export PYTHONPATH={workflow.basedir}; ")
 RESULTS = settings.results
 CONFIG = write_resolved(settings)
 SHARDS = [f"{shard:04d}" for shard in range(settings.shards)]

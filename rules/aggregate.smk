@@ -22,6 +22,8 @@ rule aggregate:
         RESULTS / "logs/aggregate/shard=0000.log",
     benchmark:
         RESULTS / "benchmarks/aggregate/shard=0000.tsv"
+    conda:
+        "../envs/tables.yaml"
     params:
         settings=stage_settings(settings, "aggregate"),
         results=RESULTS,

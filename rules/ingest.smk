@@ -21,6 +21,8 @@ rule ingest:
         RESULTS / "logs/ingest/shard={part}.log",
     benchmark:
         RESULTS / "benchmarks/ingest/shard={part}.tsv"
+    conda:
+        "../envs/tables.yaml"
     params:
         settings=stage_settings(settings, "ingest"),
     shell:
@@ -41,6 +43,8 @@ rule plan:
         RESULTS / "logs/plan/shard=0000.log",
     benchmark:
         RESULTS / "benchmarks/plan/shard=0000.tsv"
+    conda:
+        "../envs/tables.yaml"
     params:
         settings=stage_settings(settings, "plan"),
         tasks=RESULTS / "tasks",

@@ -11,6 +11,8 @@ rule inpaint:
         RESULTS / "logs/inpaint/shard={shard}.log",
     benchmark:
         RESULTS / "benchmarks/inpaint/shard={shard}.tsv"
+    conda:
+        "../envs/inpaint.yaml"
     threads: 1
     params:
         settings=stage_settings(settings, "inpaint"),

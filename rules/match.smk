@@ -13,6 +13,8 @@ rule match:
         RESULTS / "logs/match/shard={shard}.log",
     benchmark:
         RESULTS / "benchmarks/match/shard={shard}.tsv"
+    conda:
+        "../envs/tables.yaml"
     shell:
         "python scripts/match.py --config {CONFIG} --shard {wildcards.shard} --tasks {input.tasks}"
         " --trials {input.trials} --relaxed {input.relaxed} --matches {output.matches} --runs {output.runs} 2>&1 | tee {log}"

@@ -12,6 +12,8 @@ rule relax:
         RESULTS / "logs/relax/shard={shard}.log",
     benchmark:
         RESULTS / "benchmarks/relax/shard={shard}.tsv"
+    conda:
+        "../envs/relax.yaml"
     threads: 1
     params:
         settings=stage_settings(settings, "relax"),

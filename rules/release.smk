@@ -12,6 +12,8 @@ rule release:
         RESULTS / "logs/release/shard=0000.log",
     benchmark:
         RESULTS / "benchmarks/release/shard=0000.tsv"
+    conda:
+        "../envs/tables.yaml"
     params:
         settings=stage_settings(settings, "release"),
         results=RESULTS,

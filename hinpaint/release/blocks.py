@@ -27,15 +27,6 @@ _SYMMETRY_ITEMS: dict[str, Literal["symbol", "hall", "number", "crystal_system"]
 }
 
 
-def choose_block(document: cif.Document) -> cif.Block:
-    """Return the block that the source's reader took: the first with cell and sites, else the first with a cell."""
-    with_cell = [block for block in document if block.find_value("_cell_length_a") is not None]
-    with_sites = [block for block in with_cell if len(block.find_values("_atom_site_fract_x"))]
-    if not with_cell:
-        raise ValueError("no data block has a cell")
-    return (with_sites or with_cell)[0]
-
-
 def set_repeats_aside(block: cif.Block) -> None:
     """Rename repeated tags, which no strict reader accepts; the first occurrence is the one that counts."""
     seen: dict[str, int] = {}

@@ -13,7 +13,6 @@ from hinpaint.ids import EntryKey
 from hinpaint.release.blocks import (
     CELL_TAGS,
     OPERATOR_TAGS,
-    choose_block,
     header,
     listed_operators,
     quoted,
@@ -26,6 +25,7 @@ from hinpaint.release.roundtrip import check_round_trip
 from hinpaint.release.sites import edit_sites, format_frac, read_site_table, write_site_table
 from hinpaint.release.symmetry import Placement, to_operators
 from hinpaint.sources.chemistry import hill_formula
+from hinpaint.sources.cif import choose_block
 from hinpaint.sources.records import ParsedRecord
 from hinpaint.sources.symmetry import read_symmetry, value_of
 
@@ -82,7 +82,7 @@ def source_operators(source_text: str) -> list[gemmi.Op]:
         RefusedError: they cannot be understood.
         ValueError: no block has a cell.
     """
-    block = choose_block(cif.read_string(source_text, 0))
+    block = _site_block(cif.read_string(source_text, 0))
     angles = [value_of(block, f"_cell_angle_{name}") for name in ("alpha", "gamma")]
     alpha, gamma = (90.0 if angle is None else float(cif.as_number(angle)) for angle in angles)
     symmetry = read_symmetry(block, alpha, gamma)
@@ -111,7 +111,7 @@ def complete_cif(source_text: str, record: ParsedRecord, completion: Completion,
     document = cif.read_string(source_text, 0)
     for each in document:
         set_repeats_aside(each)
-    block = choose_block(document)
+    block = _site_block(document)
     table = read_site_table(block)
     symbol = site_symbol(record, completion.element)
     edited = edit_sites(table, record, placement, completion.element, symbol, completion.action == "replaced")
@@ -205,3 +205,10 @@ def _symmetry_items(placement: Placement) -> dict[str, str]:
         f"is {name}, of index {placement.index}; anisotropic and geometry items refer to the original operators"
     )
     return items | {"_hinpaint_symmetry_detail": quoted(detail)}
+
+
+def _site_block(document: cif.Document) -> cif.Block:
+    block = choose_block(document)
+    if block is None:
+        raise ValueError("no data block has a cell")
+    return block

@@ -56,7 +56,7 @@ def _parse(text: str) -> ParsedRecord:
         document = cif.read_string(text, 0)
     except (ValueError, RuntimeError) as error:
         raise RefusedError(Reason.UNREADABLE, " ".join(str(error).split())[:200]) from error
-    block = _choose_block(document)
+    block = choose_block(document)
     if block is None:
         raise RefusedError(Reason.NO_CELL, f"none of {len(document)} data blocks has a cell")
     parameters = _cell_parameters(block)
@@ -92,7 +92,8 @@ def _read_formula(block: cif.Block) -> Formula | None:
     return next((f for tag in _FORMULA_TAGS if (f := parse_formula(value_of(block, tag))) is not None), None)
 
 
-def _choose_block(document: cif.Document) -> cif.Block | None:
+def choose_block(document: cif.Document) -> cif.Block | None:
+    """The block that is read: the first with cell and sites, else the first with a cell, else None."""
     with_cell = [block for block in document if block.find_value(_LENGTHS[0]) is not None]
     with_sites = [block for block in with_cell if len(block.find_values("_atom_site_fract_x"))]
     return next(iter(with_sites or with_cell), None)
