@@ -48,3 +48,10 @@ rule all:
     input:
         RESULTS / "catalog.duckdb",
         RESULTS / "release" / settings.release.version / "manifest.json",
+        # Named here so that a file somebody deleted is made again, though later ones exist.
+        expand(
+            RESULTS / "{table}/shard={part}.parquet",
+            table=["records", "entries", "evidence", "source_text"],
+            part=PARTS,
+        ),
+        expand(RESULTS / "{table}/shard={shard}.parquet", table=["tasks", "trials", "relaxed", "matches"], shard=SHARDS),

@@ -1,8 +1,7 @@
 """Write the corrected database."""
 
-from hinpaint.stages.release import run
-
 from hinpaint.scripting import parse_arguments, plain_errors, shard_files
+from hinpaint.stages.release import run
 
 arguments, config = parse_arguments(__doc__, files=("catalog", "results", "release", "runs"))
 with plain_errors():

@@ -1,0 +1,36 @@
+"""The documentation of tables, evidence codes and reasons, generated from their definitions."""
+
+from collections.abc import Iterable
+
+from hinpaint.codes import CODE_EXPLANATIONS as CODES
+from hinpaint.tables import ALL_TABLES, Table
+from hinpaint.whynot import EXPLANATIONS as REASONS
+
+
+def tables_markdown() -> str:
+    """Everything a user of the catalog needs to know about its names, as Markdown."""
+    parts = [
+        "# Tables",
+        "Generated from `hinpaint/tables.py`, `codes.py` and `whynot.py`. The same tables are in `catalog.duckdb`, where "
+        "these descriptions are comments, and as Parquet in `results/<run>/<table>/` and in a release.",
+        *(_table(table) for table in ALL_TABLES.values()),
+        "## Evidence codes",
+        "Values of `evidence.codes`.",
+        _rows(("code", "meaning"), ((f"`{code}`", text) for code, text in CODES.items())),
+        "## Reasons",
+        "Values of `whynot.reason`, `trials.reason` and `relaxed.reason`.",
+        _rows(("reason", "meaning"), ((f"`{reason}`", text) for reason, text in REASONS.items())),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _table(table: Table) -> str:
+    rows = ((f"`{c.name}`", str(c.type), "yes" if c.nullable else "", c.description) for c in table.columns)
+    key = ", ".join(f"`{name}`" for name in table.key)
+    heading = f"## {table.name}\n\n{table.description[0].upper()}{table.description[1:]}. One row for each {key}.\n\n"
+    return heading + _rows(("column", "type", "may be empty", "meaning"), rows)
+
+
+def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
