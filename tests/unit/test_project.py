@@ -14,9 +14,9 @@ PINS = dict(pin.split("==") for pin in PROJECT["tool"]["uv"]["constraint-depende
 RULES = sorted((ROOT / "rules").glob("*.smk"))
 # Of two rooms the later one may import the earlier one.
 ROOMS = (
-    "whynot", "ids", "codes", "files", "config", "schema", "tables", "tabledoc", "store", "rng", "crystal", "gates", "jobs",
-    "sources", "evidence", "planning", "diffusion", "relaxation", "matching", "les", "catalog", "release", "single",
-    "scripting", "stages", "cli",
+    "whynot", "ids", "codes", "files", "config", "schema", "tables", "tabledoc", "store", "rng", "crystal", "gates",
+    "jobs", "sources", "evidence", "planning", "diffusion", "relaxation", "matching", "les", "catalog", "release",
+    "single", "scripting", "stages", "cli",
 )  # fmt: skip
 
 

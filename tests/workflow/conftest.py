@@ -36,8 +36,9 @@ class Workspace:
     def try_snakemake(
         self, *arguments: str, timeout: float = 550, configfile: str = "tiny.yaml"
     ) -> subprocess.CompletedProcess[str]:
+        # --configfile takes every word that follows, so it comes last.
         command = ["snakemake", "--profile", str(ROOT / "profiles/local"), "--snakefile", str(ROOT / "Snakefile"),
-                   "--directory", str(self.folder), "--configfile", configfile, *arguments]  # fmt: skip
+                   "--directory", str(self.folder), *arguments, "--configfile", configfile]  # fmt: skip
         return self.run(command, timeout)
 
     def run(self, command: Sequence[str], timeout: float = 300) -> subprocess.CompletedProcess[str]:
