@@ -34,6 +34,7 @@ class Read:
     """A CIF as read.
 
     Attributes:
+        name: name of the file.
         text: its text.
         record: what the reader made of it.
         evidence: what it says about the missing sites.
@@ -42,6 +43,7 @@ class Read:
         n_unknown: sites to place in the cell.
     """
 
+    name: str
     text: str
     record: ParsedRecord
     evidence: Evidence
@@ -100,7 +102,7 @@ def read_cif(path: Path, element: str, n_missing: int | None) -> Read:
     if not missing:
         raise CannotCompleteError(f"no {element} is missing; --n-missing places sites all the same")
     host = Crystal.build(record.lattice, record.species, record.cell_frac)
-    return Read(text, record, evidence, host, element, missing)
+    return Read(path.name, text, record, evidence, host, element, missing)
 
 
 def place_and_relax(
@@ -171,7 +173,7 @@ def write_best(
         reasons = sorted({str(c.full.reason or c.h_only.reason) for c in candidates})
         raise CannotCompleteError(f"no trial converged and passed the gates ({', '.join(reasons)}); try more --trials")
     completion = Completion(
-        entry_key=f"file||{read.element}",
+        entry_key=read.name,
         action="completed",
         element=read.element,
         energy_ev=best.energy_ev,

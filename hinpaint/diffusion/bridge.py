@@ -13,6 +13,7 @@ import math
 import sys
 import tempfile
 import types
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -51,7 +52,9 @@ def mattergen() -> types.SimpleNamespace:
         ImportError: MatterGen is not installed.
     """
     _provide_modules()
-    with contextlib.redirect_stdout(io.StringIO()):  # MatterGen prints its folder on import
+    # MatterGen prints its folder on import, and its old TorchScript decorators warn.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
         gemnet = importlib.import_module("mattergen.common.gemnet.gemnet")
         embedding = importlib.import_module("mattergen.common.gemnet.layers.embedding_block")
         scaling = importlib.import_module("mattergen.common.gemnet.layers.scaling")

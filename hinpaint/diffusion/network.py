@@ -121,8 +121,8 @@ class ScoreNetwork(nn.Module):
 
     @property
     def n_parameters(self) -> int:
-        """Number of trainable parameters."""
-        return sum(p.numel() for p in self.parameters() if p.requires_grad)
+        """Number of trained parameters (the scale factors are measured, not trained)."""
+        return sum(p.numel() for name, p in self.named_parameters() if not name.endswith("scale_factor"))
 
     def describe(self) -> dict[str, Any]:
         """Settings as plain values, for the card beside the weights."""
