@@ -18,6 +18,7 @@ app = typer.Typer(
     help="Completes crystal structures whose hydrogen is missing. Whole databases: snakemake --profile profiles/local.",
 )
 _stderr = Console(stderr=True)
+_WIDE = 240  # a table that goes into a file or a pipe has no terminal to fit in
 
 
 @app.command()
@@ -33,7 +34,8 @@ def query(
         names, rows = ask(connection, sql)
     except QueryError as error:
         _fail(str(error))
-    typer.echo(render(names, rows, output, Console().width))
+    terminal = Console()
+    typer.echo(render(names, rows, output, terminal.width if terminal.is_terminal else _WIDE))
 
 
 @app.command("config")

@@ -72,8 +72,9 @@ def render(names: list[str], rows: list[tuple[Any, ...]], output: Format, width:
         writer.writerows(rows)
         return buffer.getvalue().rstrip("\n")
     table = RichTable()
-    for name in names:
-        table.add_column(Text(name))
+    for index, name in enumerate(names):
+        numeric = any(isinstance(row[index], int | float) for row in rows)
+        table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
     for row in rows[:_MAX_TABLE_ROWS]:
         table.add_row(*(Text(_cell(value)) for value in row))
     console = Console(file=buffer, width=width)

@@ -1,0 +1,54 @@
+"""`hinpaint inpaint` on one file, as a user runs it."""
+
+import re
+import sys
+from pathlib import Path
+
+import gemmi
+import pytest
+from conftest import EXAMPLES, Workspace
+
+PORTLANDITE = EXAMPLES / "cod/cif/9/90/01/9900101.cif"
+
+
+def command(*arguments: str) -> list[str]:
+    return [str(Path(sys.executable).with_name("hinpaint")), "inpaint", *arguments]
+
+
+@pytest.mark.slow
+def test_portlandite_gets_its_hydrogen(tmp_path: Path) -> None:
+    out = tmp_path / "out.cif"
+    done = Workspace(tmp_path).run(command(str(PORTLANDITE), "-o", str(out), "--trials", "4"))
+    assert done.returncode == 0, done.stdout
+    assert "3 known sites, 2 H to place" in done.stdout
+    small = gemmi.read_small_structure(str(out))
+    oxygen, hydrogen = ([s for s in small.get_all_unit_cell_sites() if s.element.name == name] for name in ("O", "H"))
+    assert len(hydrogen) == 2
+    for h in hydrogen:
+        nearest = min(
+            small.cell.find_nearest_image(
+                small.cell.orthogonalize(h.fract), small.cell.orthogonalize(o.fract), gemmi.Asu.Any
+            ).dist()
+            for o in oxygen
+        )
+        assert 0.9 < nearest < 1.1
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("9900301", "no H is missing"),
+        ("9900401", "no_target_element"),
+        ("9900206", "disordered_host"),
+        ("9900208", "conflicting_evidence.*--n-missing"),
+        ("9900501", "unreadable"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path, name: str, message: str) -> None:
+    source = EXAMPLES / f"cod/cif/9/90/{name[3:5]}/{name}.cif"
+    done = Workspace(tmp_path).run(command(str(source), "-o", str(tmp_path / "out.cif")))
+    assert done.returncode == 1
+    lines = [line for line in done.stdout.splitlines() if line.startswith("hinpaint: ")]
+    assert len(lines) == 1
+    assert re.search(message, lines[0])
+    assert not (tmp_path / "out.cif").exists()
