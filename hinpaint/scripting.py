@@ -62,9 +62,23 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def shard_files(results: Path, table: str) -> list[Path]:
-    """Parquet files of a table, in order."""
-    return sorted((results / table).glob("*shard=*.parquet"))
+def table_files(config: Config, results: Path) -> dict[str, list[Path]]:
+    """Files of every table that stages write, as this configuration makes them.
+
+    They are named, not searched for, so that files of an earlier run with more shards are left alone.
+    """
+
+    def numbered(table: str, prefix: str, count: int) -> list[Path]:
+        return [results / table / f"{prefix}shard={number:04d}.parquet" for number in range(count)]
+
+    n_parts, n_shards = len(config.ingest_parts), config.shards
+    files = {name: numbered(name, "", n_parts) for name in ("records", "entries", "evidence", "source_text")}
+    files |= {name: numbered(name, "", n_shards) for name in ("tasks", "trials", "relaxed", "matches")}
+    files["whynot"] = numbered("whynot", "ingest-", n_parts) + numbered("whynot", "plan-", 1)
+    files["runs"] = numbered("runs", "ingest-", n_parts) + numbered("runs", "plan-", 1)
+    for stage in ("inpaint", "relax", "match"):
+        files["runs"] += numbered("runs", f"{stage}-", n_shards)
+    return files
 
 
 @contextmanager

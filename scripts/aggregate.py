@@ -1,8 +1,8 @@
 """Build the catalog from all tables."""
 
-from hinpaint.scripting import parse_arguments, plain_errors, shard_files
-from hinpaint.stages.aggregate import FROM_STAGES, run
+from hinpaint.scripting import parse_arguments, plain_errors, table_files
+from hinpaint.stages.aggregate import run
 
 arguments, config = parse_arguments(__doc__, files=("results", "catalog", "runs"))
 with plain_errors():
-    run(config, {name: shard_files(arguments.results, name) for name in FROM_STAGES}, arguments.catalog, arguments.runs)
+    run(config, table_files(config, arguments.results), arguments.catalog, arguments.runs)

@@ -22,6 +22,7 @@ from hinpaint.whynot import Reason, Stop
 _LARGEST_ATOMIC_NUMBER = 100  # rows of MatterGen's atom embedding
 _RADII_SHARE = 0.8  # of the sum of covalent radii: shorter contacts are not chemistry
 _PLACEMENT_TRIES = 500
+_CPU_BATCH_ATOMS = 128  # larger batches fall out of the cache and become slower, see docs/benchmarks.md
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,10 @@ def place(
             yield Placement(job, None, stop)
         else:
             possible.append(job)
-    for batch in make_batches(possible, settings, model.network.settings.max_neighbors):
+    on_cpu = next(model.network.parameters()).device.type == "cpu"
+    most = min(settings.max_atoms, _CPU_BATCH_ATOMS) if on_cpu else settings.max_atoms
+    bounds = settings.model_copy(update={"max_atoms": most})
+    for batch in make_batches(possible, bounds, model.network.settings.max_neighbors):
         yield from _place_batch(batch, settings, seed, model, progress)
 
 

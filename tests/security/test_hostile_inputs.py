@@ -69,7 +69,7 @@ def test_members_that_leave_the_archive_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "export.tar.gz"
     with tarfile.open(path, "w:gz") as archive:
         add(archive, "../evil1.cif")
-        add(archive, "/tmp/evil2.cif")  # noqa: S108 - must not be written
+        add(archive, "/evil2.cif")
         add(archive, "a/../../evil3.cif")
         add(archive, "evil4.cif", b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")
         add(archive, "evil5.cif", b"", type=tarfile.LNKTYPE, linkname="good.cif")
