@@ -7,6 +7,7 @@
 #
 #   snakemake --profile profiles/local          on this machine
 #   snakemake --profile slurm                   on a cluster
+import shlex
 import sys
 
 sys.path.insert(0, workflow.basedir)
@@ -23,7 +24,7 @@ except ConfigError as error:
     sys.exit(f"hinpaint: {error}")
 
 # Scripts find the package where the workflow lies, in every environment.
-shell.prefix(f"export PYTHONPATH={workflow.basedir}; ")
+shell.prefix(f"export PYTHONPATH={shlex.quote(str(workflow.basedir))}; ")
 RESULTS = settings.results
 CONFIG = write_resolved(settings)
 SHARDS = [f"{shard:04d}" for shard in range(settings.shards)]

@@ -9,7 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from hinpaint.catalog.query import Format, QueryError, ask, open_catalog, render
-from hinpaint.config import Config, Potential, Relax, Sampler
+from hinpaint.config import Config, ConfigError, Potential, Relax, Sampler, parse_block
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -70,8 +70,9 @@ def inpaint(  # noqa: PLR0913, PLR0917 - the options of one command
     from hinpaint.single import CannotCompleteError, place_and_relax, read_cif, write_best
 
     where = choose_device(device, available_threads())
-    settings = Potential(name=potential)
     try:
+        settings = parse_block(Potential, {"name": potential})
+        sampler = parse_block(Sampler, {"n_steps": steps})
         read = read_cif(source, element, n_missing)
         typer.echo(f"{source.name}: {read.host.n_sites} known sites, {read.n_unknown} {element} to place")
         typer.echo(f"evidence: {', '.join(read.evidence.codes) or 'nothing remarkable'}")
@@ -79,9 +80,7 @@ def inpaint(  # noqa: PLR0913, PLR0917 - the options of one command
         with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                       console=_stderr) as bars:  # fmt: skip
             progress = _Bars(bars)
-            found = place_and_relax(
-                read, trials, Sampler(n_steps=steps), weights, settings, Relax(), seed, where, progress.show
-            )
+            found = place_and_relax(read, trials, sampler, weights, settings, Relax(), seed, where, progress.show)
         n_sites = read.host.n_sites + read.n_unknown
         table = Table("trial", "energy (eV/cell)", "above best (meV/atom)", "outcome")
         for each in found:
@@ -89,10 +88,13 @@ def inpaint(  # noqa: PLR0913, PLR0917 - the options of one command
                 above = 1000 * (each.energy_ev - found[0].energy_ev) / n_sites
                 table.add_row(str(each.trial), f"{each.energy_ev:.4f}", f"{above:.1f}", "converged")
             else:
-                table.add_row(str(each.trial), "", "", str(each.h_only.reason or each.full.reason))
+                energy = "" if each.full.energy_ev is None else f"{each.full.energy_ev:.4f}"
+                reason = each.full.reason or each.h_only.reason
+                detail = each.full.detail or each.h_only.detail
+                table.add_row(str(each.trial), energy, "", f"{reason} {detail}".strip())
         Console().print(table)
         text, best = write_best(read, found, weights, settings, 1e-3 * n_sites)
-    except (CannotCompleteError, ModelError, PotentialError) as error:
+    except (CannotCompleteError, ConfigError, ModelError, PotentialError) as error:
         _fail(str(error))
     write_atomic(out, lambda handle: handle.write(text.encode()))
     typer.echo(f"trial {best.trial} written to {out}")

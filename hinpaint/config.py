@@ -1,17 +1,53 @@
 """The configuration: one pydantic block a section, unknown keys refused, checked before anything runs."""
 
 import json
+from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import gemmi
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from hinpaint.files import write_atomic
 
 Mode = Literal["reconstruct", "benchmark", "audit"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-_ELEMENT = r"^[A-Z][a-z]?$"
+
+
+def _known_element(symbol: str) -> str:
+    if gemmi.Element(symbol).atomic_number == 0 or symbol in ("X", "D"):
+        hint = "; deuterium counts as H" if symbol == "D" else ""
+        raise ValueError(f"{symbol} is no element{hint}")
+    return symbol
+
+
+Element = Annotated[str, Field(pattern=r"^[A-Z][a-z]?$"), AfterValidator(_known_element)]
+
+
+def weights_path(name: str) -> Path:
+    """Find diffusion weights by shipped name, or by the path of a ``.safetensors`` file; the card lies beside them.
+
+    Raises:
+        ValueError: no such weights, or no card.
+    """
+    shipped = Path(str(resources.files("hinpaint") / "models"))
+    path = Path(name) if name.endswith(".safetensors") else shipped / f"{name}.safetensors"
+    if not path.is_file():
+        names = ", ".join(sorted(each.stem for each in shipped.glob("*.safetensors")))
+        raise ValueError(f"no weights {name!r}; shipped are: {names or 'none'}")
+    if not path.with_suffix(".json").is_file():
+        raise ValueError(f"{path} has no card {path.with_suffix('.json').name} beside it")
+    return path
 
 
 class ConfigError(Exception):
@@ -46,6 +82,12 @@ class Source(Block):
             raise ValueError(f"{value} does not exist")
         return value
 
+    @model_validator(mode="after")
+    def _file_where_needed(self) -> Self:
+        if self.format == "optimade" and not self.path.is_file():
+            raise ValueError(f"{self.path} is a folder; format optimade is one file")
+        return self
+
 
 class Select(Block):
     """Which entries to take; the others get a row in whynot."""
@@ -53,7 +95,7 @@ class Select(Block):
     max_sites: Annotated[int, Field(ge=2, le=2000, description="sites in the completed cell at most")] = 64
     limit: Annotated[int | None, Field(ge=1, description="entries to take at most, in key order; empty: all")] = None
     elements: Annotated[
-        tuple[Annotated[str, Field(pattern=_ELEMENT)], ...] | None,
+        tuple[Element, ...] | None,
         Field(description="take only entries made of these elements; empty: any"),
     ] = None
 
@@ -73,8 +115,8 @@ class Potential(Block):
     """The interatomic potential that relaxes."""
 
     name: Annotated[
-        str,
-        Field(min_length=1, description="sevennet-0, sevennet-l3i5 (weights inside the sevenn wheel), or nequip"),
+        Literal["sevennet-0", "sevennet-l3i5", "nequip"],
+        Field(description="sevennet-0, sevennet-l3i5 (weights inside the sevenn wheel), or nequip"),
     ] = "sevennet-0"
     path: Annotated[Path | None, Field(description="nequip: packaged (.nequip.zip) or compiled (.nequip.pt2/.pth) file")] = None  # fmt: skip  # noqa: E501
     model_id: Annotated[str | None, Field(description="nequip: a nequip.net id, where there is a network")] = None
@@ -84,6 +126,8 @@ class Potential(Block):
     def _complete(self) -> Self:
         if self.name == "nequip" and (self.path is None) == (self.model_id is None):
             raise ValueError("potential nequip needs either path or model_id")
+        if self.name != "nequip" and (self.path is not None or self.model_id is not None):
+            raise ValueError(f"potential {self.name} brings its own weights; path and model_id belong to nequip")
         if self.path is not None and not self.path.is_file():
             raise ValueError(f"{self.path} does not exist")
         if self.path is not None and self.sha256 is None:
@@ -95,7 +139,7 @@ class Relax(Block):
     """How structures are relaxed, first the placed sites alone, then everything."""
 
     fmax_ev_per_a: Annotated[float, Field(gt=0, description="force threshold")] = 0.05
-    max_steps_h_only: Annotated[int, Field(ge=0, description="steps with host and cell fixed")] = 100
+    max_steps_h_only: Annotated[int, Field(ge=1, description="steps with host and cell fixed")] = 100
     max_steps_full: Annotated[int, Field(ge=0, description="steps with everything free; 0 skips the level")] = 200
     max_atoms: Annotated[int, Field(ge=1, description="atoms in a batch at most (a larger crystal runs alone)")] = 512
     min_distance_a: Annotated[float, Field(ge=0, description="gate: shortest distance after relaxation")] = 0.6
@@ -128,7 +172,7 @@ class Config(Block):
 
     run: Annotated[str, Field(pattern=_NAME, description="name of the run; results go to results/<run>/")]
     seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of every random stream")] = 0
-    element: Annotated[str, Field(pattern=_ELEMENT, description="element to complete")] = "H"
+    element: Annotated[Element, Field(description="element to complete")] = "H"
     sources: Annotated[tuple[Source, ...], Field(min_length=1, description="the database exports to read")]
     select: Annotated[Select, Field(description="which entries to take")] = Select()
     shards: Annotated[int, Field(ge=1, le=5000, description="shards the tasks are spread over")] = 1
@@ -141,6 +185,12 @@ class Config(Block):
     relax: Annotated[Relax, Field(description="how structures are relaxed")] = Relax()
     les: Annotated[Les, Field(description="how trials are judged")] = Les()
     release: Annotated[Release, Field(description="what is published")] = Release()
+
+    @field_validator("model")
+    @classmethod
+    def _weights_exist(cls, value: str) -> str:
+        weights_path(value)
+        return value
 
     @model_validator(mode="after")
     def _distinct_sources(self) -> Self:
@@ -160,16 +210,25 @@ class Config(Block):
         return Path("results") / self.run
 
 
+def parse_block[B: Block](block: type[B], values: Any) -> B:
+    """Validate one block.
+
+    Raises:
+        ConfigError: with one line naming the first key that is wrong and how many more there are.
+    """
+    try:
+        return block.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error)) from error
+
+
 def parse_config(values: Any) -> Config:
     """Validate a configuration that is already a mapping (Snakemake's ``config``).
 
     Raises:
         ConfigError: with one line naming the first key that is wrong and how many more there are.
     """
-    try:
-        return Config.model_validate(values)
-    except ValidationError as error:
-        raise ConfigError(_one_line(error)) from error
+    return parse_block(Config, values)
 
 
 def load_config(path: Path) -> Config:
@@ -219,6 +278,9 @@ def stage_settings(config: Config, stage: str) -> str:
         for part in name.split("."):
             value = value[part]
         chosen[name] = {k: v for k, v in value.items() if k not in _BATCH_BOUNDS} if isinstance(value, dict) else value
+    if "model" in chosen:  # weights that were trained again under the same name are other weights
+        card = weights_path(config.model).with_suffix(".json")
+        chosen["model_sha256"] = json.loads(card.read_text(encoding="utf-8"))["sha256"]
     return json.dumps(chosen, sort_keys=True)
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Self
 
 import numpy as np
@@ -101,7 +102,7 @@ class Crystal:
 def minimum_image_distances(lattice: ArrayLike, first: ArrayLike, second: ArrayLike) -> FloatArray:
     """Shortest periodic distances between two sets of points.
 
-    The search runs over every lattice translation that can hold the minimum, so it is right for skewed cells too.
+    The search runs in the Minkowski-reduced cell, so it is right for any choice of cell.
 
     Args:
         lattice: (3, 3) rows, ångström.
@@ -111,22 +112,29 @@ def minimum_image_distances(lattice: ArrayLike, first: ArrayLike, second: ArrayL
     Returns:
         (n, m) distances in ångström.
     """
-    cell = np.asarray(lattice, dtype=np.float64).reshape(3, 3)
-    a = np.asarray(first, dtype=np.float64).reshape(-1, 3)
-    b = np.asarray(second, dtype=np.float64).reshape(-1, 3)
+    cell, to_reduced = _reduced(np.asarray(lattice, dtype=np.float64).reshape(3, 3).tobytes())
+    a = np.asarray(first, dtype=np.float64).reshape(-1, 3) @ to_reduced
+    b = np.asarray(second, dtype=np.float64).reshape(-1, 3) @ to_reduced
     delta = a[:, None, :] - b[None, :, :]
     delta -= np.round(delta)
-    # A folded difference lies within half of each edge; its minimum image is at most `reach` translations away.
-    heights = 1.0 / np.linalg.norm(np.linalg.inv(cell), axis=0)
-    longest = 0.5 * np.linalg.norm(cell, axis=1).sum()
-    reach = np.minimum(np.ceil(longest / heights - 0.5).astype(int), 4)
-    steps = [np.arange(-r, r + 1) for r in np.maximum(reach, 1)]
-    shifts = np.stack(np.meshgrid(*steps, indexing="ij"), axis=-1).reshape(-1, 3).astype(np.float64)
     best = np.full(delta.shape[:2], np.inf)
-    for shift in shifts:
-        distance = np.linalg.norm((delta + shift) @ cell, axis=-1)
-        np.minimum(best, distance, out=best)
+    for shift in _NEIGHBOURS:
+        np.minimum(best, np.linalg.norm((delta + shift) @ cell, axis=-1), out=best)
     return best
+
+
+# In a Minkowski-reduced cell the nearest image of a folded difference is at most one translation away.
+_NEIGHBOURS = np.stack(np.meshgrid(*[[-1.0, 0.0, 1.0]] * 3, indexing="ij"), axis=-1).reshape(-1, 3)
+
+
+@lru_cache(maxsize=256)
+def _reduced(lattice: bytes) -> tuple[FloatArray, FloatArray]:
+    """Minkowski-reduced lattice (3, 3), and the matrix that takes fractional rows of the given one to it."""
+    from ase.geometry import minkowski_reduce
+
+    cell = np.frombuffer(lattice, dtype=np.float64).reshape(3, 3)
+    reduced, operation = minkowski_reduce(cell, pbc=True)
+    return np.asarray(reduced), np.linalg.inv(operation)
 
 
 def shortest_distance(crystal: Crystal) -> float:
@@ -139,7 +147,5 @@ def shortest_distance(crystal: Crystal) -> float:
 
 
 def _shortest_translation(lattice: FloatArray) -> float:
-    steps = np.arange(-2, 3)
-    shifts = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    lengths = np.linalg.norm(shifts @ lattice, axis=1)
-    return float(lengths[lengths > 1e-9].min())
+    cell, _ = _reduced(lattice.tobytes())
+    return float(np.linalg.norm(cell, axis=1).min())

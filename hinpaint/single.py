@@ -1,6 +1,5 @@
 """One structure, no workflow: what `hinpaint inpaint` does."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,12 +12,14 @@ from hinpaint.evidence import Evidence, weigh
 from hinpaint.jobs import library_versions
 from hinpaint.relaxation import canary
 from hinpaint.relaxation.batch import Level, RelaxJob
-from hinpaint.relaxation.engine import RelaxOutcome, relax
+from hinpaint.relaxation.engine import RelaxOutcome
+from hinpaint.relaxation.levels import relax_levels
 from hinpaint.relaxation.potentials import load_potential
 from hinpaint.release.cif import Completion, complete_cif, source_operators
 from hinpaint.release.roundtrip import check_round_trip
 from hinpaint.release.symmetry import find_placement
 from hinpaint.sources import parse_record
+from hinpaint.sources.archive import read_files
 from hinpaint.sources.records import ParsedRecord
 from hinpaint.whynot import EXPLANATIONS, Reason, Stop
 
@@ -36,6 +37,7 @@ class Read:
     Attributes:
         name: name of the file.
         text: its text.
+        sha256: hash of its bytes.
         record: what the reader made of it.
         evidence: what it says about the missing sites.
         host: the known sites.
@@ -45,6 +47,7 @@ class Read:
 
     name: str
     text: str
+    sha256: str
     record: ParsedRecord
     evidence: Evidence
     host: Crystal
@@ -88,9 +91,10 @@ def read_cif(path: Path, element: str, n_missing: int | None) -> Read:
     Raises:
         CannotCompleteError: unreadable, disordered, contradictory, or nothing is missing.
     """
-    data = path.read_bytes()
-    text = data.decode("utf-8", errors="replace")
-    record = parse_record("cif", text)
+    (raw,) = read_files(path, path.suffix.lower())
+    if raw.stop is not None or raw.text is None:
+        raise CannotCompleteError(_explain(raw.stop or Stop(Reason.UNREADABLE)))
+    record = parse_record("cif", raw.text)
     if isinstance(record, Stop):
         raise CannotCompleteError(_explain(record))
     evidence = weigh(record, element)
@@ -102,7 +106,7 @@ def read_cif(path: Path, element: str, n_missing: int | None) -> Read:
     if not missing:
         raise CannotCompleteError(f"no {element} is missing; --n-missing places sites all the same")
     host = Crystal.build(record.lattice, record.species, record.cell_frac)
-    return Read(path.name, text, record, evidence, host, element, missing)
+    return Read(path.name, raw.text, raw.sha256, record, evidence, host, element, missing)
 
 
 def place_and_relax(
@@ -128,7 +132,7 @@ def place_and_relax(
     Raises:
         CannotCompleteError: no trial could be placed, or the potential does not know an element.
     """
-    key = f"file|{hashlib.sha256(read.text.encode()).hexdigest()[:12]}|{read.element}"
+    key = f"file|{read.sha256[:12]}|{read.element}"
     jobs = [PlacementJob(key, i, read.host, read.element, read.n_unknown) for i in range(trials)]
     placed = list(place(jobs, sampler, seed, model, lambda done, total: progress("placing", done, total)))
     starts = [_start(p) for p in placed if p.frac_unknown is not None]
@@ -141,12 +145,13 @@ def place_and_relax(
         raise CannotCompleteError(f"{loaded.name} does not know {', '.join(unknown)}; choose another --potential")
     canary.check(loaded)
 
-    def level(name: Level, each: Sequence[RelaxJob]) -> list[RelaxOutcome]:
-        return relax(loaded, each, settings, name, lambda done, total: progress(f"relaxing ({name})", done, total))
+    def reporter(level: Level) -> Callable[[int, int], None]:
+        return lambda done, total: progress(f"relaxing ({level})", done, total)
 
-    first = level("h_only", starts)
-    second = level("full", [RelaxJob(o.key, o.crystal, s.movable) for o, s in zip(first, starts, strict=True)])
-    candidates = [Candidate(a.key[1], a, b) for a, b in zip(first, second, strict=True)]
+    outcomes: dict[Level, list[RelaxOutcome]] = {"h_only": [], "full": []}
+    for level, outcome in relax_levels(loaded, starts, settings, reporter):
+        outcomes[level].append(outcome)
+    candidates = [Candidate(a.key[1], a, b) for a, b in zip(outcomes["h_only"], outcomes["full"], strict=True)]
     return sorted(candidates, key=lambda c: (c.energy_ev, c.trial))
 
 
@@ -181,7 +186,7 @@ def write_best(
         n_passed=sum(c.passed for c in candidates),
         potential=potential.name,
         model_sha256=model.sha256,
-        source_sha256=hashlib.sha256(read.text.encode()).hexdigest(),
+        source_sha256=read.sha256,
         licence="as the source",
         version=library_versions()["hinpaint"],
     )

@@ -25,6 +25,7 @@ rule train:
         "../envs/inpaint.yaml"
     params:
         folder=FOLDER,
+    threads: workflow.cores
     shell:
         "python scripts/train.py --config {input.settings} --structures {input.structures}"
         " --out {params.folder} --threads {threads} 2>&1 | tee -a {log}"

@@ -7,6 +7,7 @@ import torch
 
 from hinpaint.diffusion.dataset import TrainingSet, prepare
 from hinpaint.diffusion.training import load_settings, train
+from hinpaint.files import sha256_file
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--config", type=Path, required=True, help="YAML with training settings")
@@ -19,7 +20,7 @@ arguments = parser.parse_args()
 if arguments.threads:
     torch.set_num_threads(arguments.threads)
 settings = load_settings(arguments.config)
-compact = arguments.out / "structures.npz"
+compact = arguments.out / f"structures-{sha256_file(arguments.structures)[:12]}.npz"
 if not compact.exists():
     prepare(arguments.structures, compact, settings.max_structure_sites)
 train(TrainingSet.load(compact), settings, arguments.out, arguments.device, say=lambda line: print(line, flush=True))

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -55,16 +56,21 @@ def ask(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], lis
     """
     try:
         result = connection.execute(sql)
-        names = [column[0] for column in result.description or []]
-        return names, result.fetchall()
     except duckdb.Error as error:
         raise QueryError(_line(error)) from error
+    if result is None:
+        raise QueryError("there is no question in that SQL")
+    try:
+        rows = result.fetchall()
+    except duckdb.Error as error:
+        raise QueryError(_line(error)) from error
+    return _distinct([column[0] for column in result.description or []]), rows
 
 
 def render(names: list[str], rows: list[tuple[Any, ...]], output: Format, width: int | None = None) -> str:
     """Render an answer as a table for people, CSV, or JSON (a list of objects)."""
     if output == "json":
-        return json.dumps([dict(zip(names, row, strict=True)) for row in rows], default=str, indent=2)
+        return json.dumps([dict(zip(names, map(_json, row), strict=True)) for row in rows], default=str, indent=2)
     buffer = io.StringIO()
     if output == "csv":
         writer = csv.writer(buffer, lineterminator="\n")
@@ -82,6 +88,16 @@ def render(names: list[str], rows: list[tuple[Any, ...]], output: Format, width:
     if len(rows) > _MAX_TABLE_ROWS:
         console.print(f"{len(rows) - _MAX_TABLE_ROWS} more rows; use --format csv or json to see all")
     return buffer.getvalue().rstrip("\n")
+
+
+def _distinct(names: list[str]) -> list[str]:
+    """Number columns that share a name, so that none of them hides another."""
+    return [f"{name}_{names[:i].count(name)}" if name in names[:i] else name for i, name in enumerate(names)]
+
+
+def _json(value: Any) -> Any:
+    """JSON knows no NaN and no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _cell(value: Any) -> str:

@@ -2,13 +2,13 @@
 
 import json
 from dataclasses import asdict, dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from safetensors.torch import load, save
 
+from hinpaint.config import weights_path
 from hinpaint.diffusion.corruption import WrappedVE
 from hinpaint.diffusion.network import NetworkSettings, ScoreNetwork
 from hinpaint.files import sha256_file, write_atomic
@@ -41,32 +41,16 @@ class LoadedModel:
     card: dict[str, Any]
 
 
-def shipped_models() -> list[str]:
-    """Names of the weights inside the package."""
-    return sorted(path.stem for path in _folder().glob("*.safetensors"))
-
-
-def resolve(name: str) -> Path:
-    """Find the weights of a name or path.
-
-    Raises:
-        ModelError: neither a shipped name nor a file with its card.
-    """
-    path = Path(name) if name.endswith(".safetensors") else _folder() / f"{name}.safetensors"
-    if not path.is_file():
-        raise ModelError(f"no weights {name!r}; shipped are: {', '.join(shipped_models()) or 'none'}")
-    if not path.with_suffix(".json").is_file():
-        raise ModelError(f"{path} has no card {path.with_suffix('.json').name} beside it")
-    return path
-
-
 def load_model(name: str, device: torch.device | str = "cpu") -> LoadedModel:
     """Load weights by shipped name or path of a ``.safetensors`` file.
 
     Raises:
         ModelError: missing file, or a hash that differs from the card's.
     """
-    path = resolve(name)
+    try:
+        path = weights_path(name)
+    except ValueError as error:
+        raise ModelError(str(error)) from error
     card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     digest = sha256_file(path)
     if card["sha256"] != digest:
@@ -106,7 +90,3 @@ def save_model(
     }
     text = json.dumps(full, indent=2, sort_keys=True) + "\n"
     write_atomic(path.with_suffix(".json"), lambda handle: handle.write(text.encode()))
-
-
-def _folder() -> Path:
-    return Path(str(resources.files("hinpaint") / "models"))

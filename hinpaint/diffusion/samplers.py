@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hinpaint.config import Sampler
 from hinpaint.crystal import Crystal, FloatArray, minimum_image_distances
-from hinpaint.diffusion.checkpoints import LoadedModel
+from hinpaint.diffusion.checkpoints import LoadedModel, ModelError
 from hinpaint.diffusion.graph import Batch
 from hinpaint.rng import stream
 from hinpaint.whynot import Reason, Stop
@@ -104,8 +104,12 @@ def place(
     if settings.name == "random":
         yield from (place_at_random(job, seed) for job in jobs)
         return
+    if not jobs:
+        return
     if model is None:
         raise ValueError(f"sampler {settings.name} needs a model")
+    if model.conditioning != "td":
+        raise ModelError(f"{model.name} has one noise level per crystal; sampler {settings.name} needs one per site")
     possible = []
     for job in jobs:
         stop = _unsupported(job)

@@ -173,6 +173,8 @@ def train(
             last_saved = time.monotonic()
         if done:
             break
+    if not (folder / "weights.safetensors").exists():  # a finished training whose weights were deleted
+        _checkpoint(state, folder, settings, data, device)
     return state
 
 

@@ -31,7 +31,11 @@ SELECT
     mf.delta_e_mev_per_atom,
     coalesce(f.converged AND f.reason IS NULL, false) AS passed,
     coalesce(h.converged AND h.reason IS NULL, false) AS settled,
-    coalesce(f.reason, t.reason) AS reason, coalesce(f.detail, '') AS detail,
+    -- a trial whose first level did not settle counts for LES but cannot be released: that is its reason
+    coalesce(f.reason, t.reason, h.reason) AS reason,
+    CASE WHEN f.reason IS NULL AND h.reason IS NOT NULL THEN 'hydrogen-only level' ELSE coalesce(f.detail, '') END
+        AS detail,
+    mh.delta_e_mev_per_atom AS delta_h_only,
     CASE WHEN t.reason IS NOT NULL THEN 'inpaint' ELSE 'relax' END AS stage,
     f.energy_ev, f.potential, len(f.frac) // 3 AS n_sites,
     h.frac AS h_only_frac, k.n_unknown
@@ -133,12 +137,14 @@ def decide(
     chosen = released(verdicts)
     if chosen is None:
         n_trials = sum(v.trial >= 0 for v in verdicts)
-        detail = f"none of {n_trials} trials converged and passed the gates"
+        detail = f"none of {n_trials} trials converged at both levels and passed the gates"
         return None, _reason(first, None, "relax", Reason.NO_CANDIDATE.value, detail)
-    if first["mode"] == "audit" and not chosen.lower(tol_mev_per_atom):
-        detail = f"best candidate {chosen.delta_e_mev_per_atom} meV/atom against the source"
-        return None, _reason(first, None, "match", Reason.NOT_BETTER.value, detail)
     row = next(r for r in rows if r["trial"] == chosen.trial)
+    if first["mode"] == "audit" and not _better(chosen, row["delta_h_only"], tol_mev_per_atom):
+        detail = "the source structure did not relax, so nothing can be said"
+        if chosen.delta_e_mev_per_atom is not None:
+            detail = f"best candidate {chosen.delta_e_mev_per_atom:+.1f} meV/atom against the source"
+        return None, _reason(first, None, "match", Reason.NOT_BETTER.value, detail)
     action = {"reconstruct": "completed", "audit": "replaced", "benchmark": "unchanged"}[first["mode"]]
     passed = [v for v in verdicts if v.trial >= 0 and v.passed and v.energy_ev is not None]
     limit = chosen.energy_ev + 1e-3 * tol_mev_per_atom * row["n_sites"] if chosen.energy_ev is not None else 0.0
@@ -157,6 +163,11 @@ def decide(
         "model_sha256": row["model_sha256"],
     }
     return decision, None
+
+
+def _better(chosen: TrialVerdict, delta_h_only: float | None, tol_mev_per_atom: float) -> bool:
+    """The candidate is lower than the source after the full relaxation and in the geometry that is released."""
+    return chosen.lower(tol_mev_per_atom) and delta_h_only is not None and delta_h_only < -tol_mev_per_atom
 
 
 def _reason(row: Mapping[str, Any], trial: int | None, stage: str, reason: str, detail: str) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def run(config: Config, shard: int, outputs: IngestOutputs) -> None:
     source = config.sources[source_index]
     rows = _Rows()
     with job(STAGE, shard, config.run, outputs.runs) as current:
-        seen: set[str] = set()
+        seen: dict[str, int] = {}
         for raw in _with_progress(read_source(source, partition), current, rows):
             _ingest(raw, source, config.element, seen, rows)
             current.n_in += 1
@@ -113,13 +113,15 @@ def fit_source_id(source_id: str) -> str:
     return f"{cleaned}~{checksum}"
 
 
-def _ingest(raw: RawRecord, source: Source, element: str, seen: set[str], rows: _Rows) -> None:
+def _ingest(raw: RawRecord, source: Source, element: str, seen: dict[str, int], rows: _Rows) -> None:
     source_id = fit_source_id(raw.source_id)
-    number, unique = 1, source_id
-    while unique in seen:
+    number = seen.get(source_id, 0) + 1
+    unique = source_id if number == 1 else f"{source_id}#{number}"
+    while unique in seen:  # an id that itself looks like a numbered repeat
         number += 1
         unique = f"{source_id}#{number}"
-    seen.add(unique)
+    seen[source_id] = number
+    seen.setdefault(unique, 1)
     key = str(EntryKey(source.database, source.version, unique))
     common = {
         "entry_key": key,

@@ -6,8 +6,8 @@ from hinpaint.stages.aggregate import decide
 
 def row(trial: int, mode: str = "reconstruct", **other) -> dict:
     base = {"entry_key": "d|1|x", "mode": mode, "trial": trial, "element": "H", "n_unknown": 1, "n_sites": 4,
-            "h_only_frac": [0.0] * 9 + [0.1 * trial, 0.2, 0.3], "potential": "p", "model_sha256": "m"}  # fmt: skip
-    return {**base, **other}
+            "h_only_frac": [0.0] * 9 + [0.1 * trial, 0.2, 0.3], "potential": "p"}  # fmt: skip
+    return {**base, "model_sha256": "m", "delta_h_only": None, **other}
 
 
 def verdict(trial: int, energy: float, delta: float | None = None, **other) -> TrialVerdict:
@@ -30,9 +30,14 @@ def test_controls_never_decide() -> None:
     assert "none of 1 trials" in stop["detail"]
 
 
-@pytest.mark.parametrize(("delta", "action"), [(-5.0, "replaced"), (-0.5, None), (3.0, None)])
-def test_audited_entry_changes_only_when_it_gets_better(delta: float, action: str | None) -> None:
-    decision, stop = decide([row(0, "audit")], [verdict(0, -1.0, delta)], 1.0)
+@pytest.mark.parametrize(
+    ("delta", "delta_h_only", "action"),
+    [(-5.0, -4.0, "replaced"), (-0.5, -4.0, None), (3.0, 3.0, None), (-5.0, 2.0, None), (None, None, None)],
+)
+def test_audited_entry_changes_only_when_it_gets_better(
+    delta: float | None, delta_h_only: float | None, action: str | None
+) -> None:
+    decision, stop = decide([row(0, "audit", delta_h_only=delta_h_only)], [verdict(0, -1.0, delta)], 1.0)
     if action:
         assert decision["action"] == action
     else:
