@@ -22,7 +22,7 @@ def test_defaults_fill_in(values) -> None:
     assert config.element == "H"
     assert config.sources[0].mode == ("reconstruct",)
     assert config.ingest_parts == ((0, 0),)
-    assert parse_config({**values, "potential": "nequip-x"}).potential.name == "nequip-x"
+    assert parse_config({**values, "potential": "sevennet-l3i5"}).potential.name == "sevennet-l3i5"
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,12 @@ def test_defaults_fill_in(values) -> None:
         ({"potential": {"name": "nequip"}}, "needs either path or model_id"),
         ({"potential": {"name": "nequip", "path": "/nowhere.zip"}}, "does not exist"),
         ({"sources": []}, "config: sources: "),
+        ({"potential": "sevenet"}, "config: potential.name: "),
+        ({"potential": {"name": "sevennet-0", "path": "x"}}, "brings its own weights"),
+        ({"model": "nope"}, "config: model: no weights 'nope'; shipped are: .*td-small"),
+        ({"element": "Zz"}, "config: element: Zz is no element"),
+        ({"element": "D"}, "deuterium counts as H"),
+        ({"select": {"elements": ["O", "Qq"]}}, "config: select.elements.1: Qq is no element"),
         ({"trials": 0, "seed": -1}, r"\(and 1 more\)"),
     ],
 )
@@ -50,6 +56,23 @@ def test_missing_source_is_named(values) -> None:
     values["sources"][0]["path"] = "/nowhere/at/all"
     with pytest.raises(ConfigError, match="/nowhere/at/all does not exist"):
         parse_config(values)
+
+
+def test_optimade_source_is_a_file(values) -> None:
+    values["sources"][0]["format"] = "optimade"
+    with pytest.raises(ConfigError, match="is a folder"):
+        parse_config(values)
+
+
+def test_retrained_weights_make_trials_stale(values, tmp_path) -> None:
+    weights = tmp_path / "own.safetensors"
+    weights.write_bytes(b"x")
+    card = weights.with_suffix(".json")
+    card.write_text('{"sha256": "a"}')
+    config = parse_config({**values, "model": str(weights)})
+    before = stage_settings(config, "inpaint")
+    card.write_text('{"sha256": "b"}')
+    assert stage_settings(config, "inpaint") != before
 
 
 def test_two_sources_of_one_name_are_refused(values) -> None:

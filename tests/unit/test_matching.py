@@ -76,6 +76,12 @@ def test_minimum_image_is_the_minimum_over_many_images(seed: int) -> None:
     assert np.allclose(minimum_image_distances(lattice, a, b), expected)
 
 
+def test_minimum_image_in_a_badly_chosen_cell() -> None:
+    lattice = [[4, 0, 0], [60, 4, 0], [0, 0, 4]]  # the same cubic cell, seen along a long diagonal
+    assert minimum_image_distances(lattice, [[0, 0, 0]], [[0.5, 0.0, 0]])[0, 0] == pytest.approx(2.0)
+    assert minimum_image_distances(lattice, [[0, 0, 0]], [[0.25, 0.5, 0]])[0, 0] == pytest.approx(np.hypot(1, 2))
+
+
 def test_shortest_distance_counts_own_images() -> None:
     lonely = Crystal.build(np.diag([2.0, 5.0, 5.0]), ["H"], [[0.1, 0, 0]])
     assert shortest_distance(lonely) == pytest.approx(2.0)

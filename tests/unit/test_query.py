@@ -55,6 +55,13 @@ def test_narrow_table_loses_no_text(catalog) -> None:
     assert set("abcdefghijklmnopqrstuvwxyz12345") <= set(table)
 
 
+def test_equal_names_and_numbers_that_are_none_survive(catalog) -> None:
+    names, rows = ask(open_catalog(catalog), "SELECT 1 AS a, 2 AS a, 'nan'::DOUBLE AS b")
+    assert json.loads(render(names, rows, "json")) == [{"a": 1, "a_1": 2, "b": None}]
+    with pytest.raises(QueryError, match="no question"):
+        ask(open_catalog(catalog), "")
+
+
 def test_errors_are_one_line(catalog, tmp_path) -> None:
     with pytest.raises(QueryError) as caught:
         ask(open_catalog(catalog), "SELECT nothing\nFROM nowhere")

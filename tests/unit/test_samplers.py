@@ -5,6 +5,7 @@ import pytest
 
 from hinpaint.config import Sampler
 from hinpaint.crystal import Crystal, minimum_image_distances
+from hinpaint.diffusion.checkpoints import ModelError
 from hinpaint.diffusion.samplers import PlacementJob, make_batches, place, place_at_random
 from hinpaint.rng import stream
 from hinpaint.whynot import Reason
@@ -49,6 +50,15 @@ def test_every_job_comes_back_once_inside_the_cell(tiny_model, crystals, n_corre
     for p in placed:
         assert p.frac_unknown.shape == (p.job.n_unknown, 3)
         assert ((p.frac_unknown >= 0) & (p.frac_unknown < 1)).all()
+
+
+def test_nothing_to_place_needs_no_model() -> None:
+    assert list(place([], SHORT, 1, None)) == []
+
+
+def test_weights_with_one_noise_level_per_crystal_are_refused(tiny_model, crystals) -> None:
+    with pytest.raises(ModelError, match="one noise level per crystal"):
+        list(place(jobs_of(crystals[:1]), SHORT, 1, replace(tiny_model, conditioning="pos_only")))
 
 
 def test_progress_counts_network_evaluations(tiny_model, crystals) -> None:
