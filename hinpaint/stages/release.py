@@ -24,7 +24,7 @@ from hinpaint.release.entry import Changed, Released, release_entry
 from hinpaint.release.manifest import write_manifest
 from hinpaint.release.optimade import header_line
 from hinpaint.release.readme import Report, write_readme
-from hinpaint.store import StoreError, read_table, write_table
+from hinpaint.store import StoreError, read_table, to_table, write_table
 from hinpaint.tables import ALL_TABLES, SOURCE_TEXT, Table
 from hinpaint.whynot import Reason, Stop
 
@@ -63,16 +63,16 @@ def run(config: Config, catalog: Path, source_text: Sequence[Path], release_dir:
     """
     with job(STAGE, 0, config.run, runs) as current, _whole_folder(release_dir) as folder:
         with closing(_open(catalog)) as connection:
-            for table in ALL_TABLES.values():
-                if table.name not in _LEFT_OUT:
-                    path = folder / "tables" / f"{table.name}.parquet"
-                    write_table(path, table, _fetch(connection, table), config.run)
             changed = _changed(connection)
             current.n_in = len(changed)
-            current.say(f"tables written, {len(changed)} entries to release")
+            current.say(f"{len(changed)} entries to release")
             outcome = _write_entries(changed, source_text, folder, current)
             current.n_out = len(outcome.lines)
             _write_lists(outcome, folder)
+            for table in ALL_TABLES.values():
+                if table.name not in _LEFT_OUT:
+                    path = folder / "tables" / f"{table.name}.parquet"
+                    write_table(path, table, _published(connection, table, outcome.stopped, config.run), config.run)
             report = _report(connection, outcome)
         (folder / "README.md").write_text(write_readme(config, report), encoding="utf-8")
         counts: dict[str, Any] = {**report.counts, "symmetry": dict(outcome.symmetry)}
@@ -124,6 +124,28 @@ def _fetch(connection: duckdb.DuckDBPyConnection, table: Table, where: str = "")
     except (duckdb.Error, pa.ArrowException, ValueError) as error:
         detail = " ".join(str(error).split())[:200]
         raise StoreError(f"the catalog's table {table.name} is not as expected ({detail}); aggregate again") from error
+
+
+def _published(
+    connection: duckdb.DuckDBPyConnection, table: Table, stopped: Mapping[str, Stop], run_id: str
+) -> pa.Table:
+    """Rows of a table as the release holds them.
+
+    Entries whose file does not read back are only known here: they leave ``entries`` and ``decisions`` and get their
+    row in ``whynot``, so that the release adds up too.
+    """
+    rows = _fetch(connection, table)
+    if table.name in {"entries", "decisions"}:
+        keys = pa.array(sorted(stopped), type=pa.string())
+        return rows.filter(pc.invert(pc.is_in(rows["entry_key"], value_set=keys)))
+    if table.name == "whynot" and stopped:
+        reasons = [
+            {"entry_key": key, "trial": None, "stage": STAGE, "reason": stop.reason.value, "detail": stop.detail}
+            for key, stop in stopped.items()
+        ]
+        rows = pa.concat_tables([rows, to_table(table, reasons, run_id)])
+        return rows.sort_by([(name, "ascending") for name in (*table.key, "stage", "reason", "detail")])
+    return rows
 
 
 def _changed(connection: duckdb.DuckDBPyConnection) -> dict[str, Changed]:
