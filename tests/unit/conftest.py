@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from sample_crystals import random_crystal
 
 from hinpaint.crystal import Crystal
 from hinpaint.diffusion.checkpoints import LoadedModel
@@ -26,15 +27,6 @@ def rock_salt() -> Crystal:
     frac = [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
     shifted = np.asarray(frac) + [0.5, 0.5, 0.5]
     return Crystal.build(4.1 * np.eye(3), ["Li"] * 4 + ["H"] * 4, np.concatenate([frac, shifted]) % 1.0)
-
-
-def random_crystal(seed: int, n_host: int = 5, n_unknown: int = 3) -> Crystal:
-    """A skewed cell with sites anywhere."""
-    rng = np.random.default_rng(seed)
-    lattice = np.diag(rng.uniform(3.5, 7.0, 3)) + rng.uniform(-1.0, 1.0, (3, 3))
-    species = [str(s) for s in rng.choice(["Mg", "O", "Na", "Si"], n_host)] + ["H"] * n_unknown
-    frac = rng.random((n_host + n_unknown, 3))
-    return Crystal.build(lattice, species, frac, known=[True] * n_host + [False] * n_unknown)
 
 
 @pytest.fixture

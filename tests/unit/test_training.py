@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 from ase.data import atomic_numbers
-from conftest import random_crystal
+from sample_crystals import random_crystal
 
 from hinpaint.crystal import Crystal
 from hinpaint.diffusion.checkpoints import ModelError, load_model

@@ -173,7 +173,9 @@ def test_relax_stage_with_a_nequip_model_of_our_own(package: Path, tmp_path: Pat
     rows = read_table(tmp_path / "relaxed.parquet", RELAXED).to_pylist()
     assert len(rows) == 6
     assert {row["potential_sha256"] for row in rows} == {sha256_file(package)}
-    assert all(row["reason"] in (None, "not_converged") for row in rows)
+    # So small a model may pull the cell out of shape; then the gate says so and nothing else happens.
+    assert all(row["reason"] in (None, "not_converged", "gated") for row in rows)
+    assert all(np.isfinite(row["energy_ev"]) for row in rows)
     ends = [row["energy_ev"] for row in rows if row["level"] == "full"]
     assert max(ends) - min(ends) < 0.1
     assert read_table(tmp_path / "runs.parquet", RUNS).to_pylist()[0]["n_out"] == 6

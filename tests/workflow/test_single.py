@@ -6,7 +6,7 @@ from pathlib import Path
 
 import gemmi
 import pytest
-from conftest import EXAMPLES, Workspace
+from workspace import EXAMPLES, Workspace
 
 PORTLANDITE = EXAMPLES / "cod/cif/9/90/01/9900101.cif"
 

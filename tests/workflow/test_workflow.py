@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import IDS, Workspace, environment
+from workspace import IDS, Workspace, environment
 
 from hinpaint.catalog.query import QueryError, ask, open_catalog
 from hinpaint.store import read_table, read_tables
