@@ -13,6 +13,7 @@ from math import comb
 import numpy as np
 
 from hinpaint.crystal import FloatArray
+from hinpaint.tables import FIRST_CONTROL
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,7 @@ def count_entry(verdicts: Sequence[TrialVerdict], tol_mev_per_atom: float, stric
         strict_a: bound of the strict rate, ångström.
     """
     trials = [v for v in verdicts if v.trial >= 0]
-    controls = [v for v in verdicts if v.trial < -1]
+    controls = [v for v in verdicts if v.trial <= FIRST_CONTROL]
     chosen = released(trials)
     return EntryLes(
         n_trials=len(trials),

@@ -125,8 +125,3 @@ def compare(candidate: Crystal, reference: Crystal, operations: list[tuple[Float
         reference.lattice, candidate.frac[~candidate.known], reference.frac[~reference.known], operations
     )
     return Match(matched, rms, float(np.sqrt((distances**2).mean())), float(distances.max()))
-
-
-def agree(lattice: FloatArray, first: FloatArray, second: FloatArray, tolerance_a: float) -> bool:
-    """True when two placements (n, 3) on the same host differ by less than ``tolerance_a`` at every site."""
-    return bool(host_fixed_distances(lattice, first, second).max(initial=0.0) < tolerance_a)

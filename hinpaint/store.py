@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from hinpaint.files import write_atomic
-from hinpaint.tables import ALL_TABLES, SCHEMA_VERSION, Table
+from hinpaint.tables import SCHEMA_VERSION, Table
 
 _PROVENANCE = b"hinpaint_provenance"
 
@@ -97,15 +97,3 @@ def read_provenance(path: Path) -> dict[str, Any]:
     """Return the provenance written into the footer of a Parquet file."""
     metadata = pq.read_schema(path).metadata or {}
     return dict(json.loads(metadata.get(_PROVENANCE, b"{}")))
-
-
-def table_named(name: str) -> Table:
-    """Look a table up by name.
-
-    Raises:
-        StoreError: there is no such table.
-    """
-    try:
-        return ALL_TABLES[name]
-    except KeyError:
-        raise StoreError(f"there is no table {name!r}; the tables are {', '.join(ALL_TABLES)}") from None

@@ -9,6 +9,10 @@ import pyarrow as pa
 
 SCHEMA_VERSION = "1"
 
+# Trials are numbered 0, 1, ...; these numbers below them have a meaning of their own.
+REFERENCE = -1
+FIRST_CONTROL = -2
+
 _TEXT = pa.string()
 _INT = pa.int32()
 _FLOAT = pa.float64()

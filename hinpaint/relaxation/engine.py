@@ -21,7 +21,7 @@ _LOG = logging.getLogger(__name__)
 # Below these no potential returns meaningful forces, and the neighbour list of a tiny cell would fill the memory.
 _MIN_START_DISTANCE_A = 0.1
 _MIN_VOLUME_PER_SITE_A3 = 0.5
-# A cell that doubles or halves runs away. The gate on plausible changes is narrower, and is applied by the matching.
+# A cell that doubles or halves runs away. The gate on plausible changes is narrower, see gates.py.
 _RUNAWAY_LOG_VOLUME = float(np.log(2.0))
 # Outside their training data potentials have holes: SevenNet-0 gives -4e6 eV a site for a squeezed O-H rock salt, with
 # no two atoms closer than 1.1 Å. An end like that must not pass for "lower in energy than the reference".

@@ -8,9 +8,9 @@ from hinpaint.gates import failed_gate
 from hinpaint.relaxation.batch import Level, RelaxJob
 from hinpaint.relaxation.engine import Progress, RelaxOutcome, failed, relax
 from hinpaint.relaxation.potentials import LoadedPotential
+from hinpaint.tables import REFERENCE
 from hinpaint.whynot import Reason
 
-REFERENCE = -1
 # With one of these the end of the first level is the start of the second; otherwise the trial is lost.
 _GOES_ON = (None, Reason.NOT_CONVERGED)
 

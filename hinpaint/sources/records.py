@@ -52,7 +52,6 @@ class RawRecord:
         text: decoded source text; None when the record was refused.
         sha256: SHA-256 of the record's bytes in hexadecimal; empty when they were not read.
         stop: why the record was refused; None when it was read.
-        block: name of the data block, where a file holds several records.
     """
 
     source_id: str
@@ -60,7 +59,6 @@ class RawRecord:
     text: str | None
     sha256: str
     stop: Stop | None = None
-    block: str | None = None
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,7 @@ from hinpaint.diffusion.checkpoints import LoadedModel, load_model
 from hinpaint.diffusion.samplers import Placement, PlacementJob, place
 from hinpaint.jobs import Job, job
 from hinpaint.store import read_table, write_table
-from hinpaint.tables import TASKS, TRIALS
-
-FIRST_CONTROL = -2
+from hinpaint.tables import FIRST_CONTROL, TASKS, TRIALS
 
 
 def run(config: Config, shard: int, tasks: Path, trials: Path, runs: Path, device: str = "cpu") -> None:

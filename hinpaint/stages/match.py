@@ -9,10 +9,9 @@ from hinpaint.crystal import Crystal
 from hinpaint.jobs import Job, job
 from hinpaint.matching import compare, host_operations, matcher_settings
 from hinpaint.store import read_table, write_table
-from hinpaint.tables import MATCHES, RELAXED, TASKS, TRIALS
+from hinpaint.tables import MATCHES, REFERENCE, RELAXED, TASKS, TRIALS
 
 Row = Mapping[str, Any]
-REFERENCE = -1
 
 
 def run(config: Config, shard: int, tasks: Path, trials: Path, relaxed: Path, matches: Path, runs: Path) -> None:

@@ -15,10 +15,10 @@ from hinpaint.jobs import Job, job
 from hinpaint.relaxation import canary
 from hinpaint.relaxation.batch import Level, RelaxJob
 from hinpaint.relaxation.engine import Progress, RelaxOutcome
-from hinpaint.relaxation.levels import REFERENCE, relax_levels
+from hinpaint.relaxation.levels import relax_levels
 from hinpaint.relaxation.potentials import LoadedPotential, load_potential
 from hinpaint.store import read_table, write_table
-from hinpaint.tables import RELAXED, TASKS, TRIALS
+from hinpaint.tables import REFERENCE, RELAXED, TASKS, TRIALS
 from hinpaint.whynot import Reason
 
 _SECONDS_BETWEEN_LINES = 15.0
