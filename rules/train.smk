@@ -23,9 +23,9 @@ rule train:
         FOLDER / "train.tsv"
     conda:
         "../envs/inpaint.yaml"
+    threads: workflow.cores
     params:
         folder=FOLDER,
-    threads: workflow.cores
     shell:
         "python scripts/train.py --config {input.settings} --structures {input.structures}"
         " --out {params.folder} --threads {threads} 2>&1 | tee -a {log}"
