@@ -34,7 +34,8 @@ class TrainingSettings:
     Attributes:
         conditioning: ``td`` hides one element and keeps the rest clean; ``pos_only`` noises every site alike.
         steps: optimiser steps of the whole schedule.
-        learning_rate: peak of the cosine schedule, reached after ``warmup`` steps.
+        restarts: steps at which the schedule starts anew (warm restarts of SGDR, Loshchilov and Hutter 2017), rising.
+        learning_rate: peak of each cosine, reached after ``warmup`` steps.
         warmup: steps of linear warm-up.
         weight_decay: of AdamW.
         clip: largest gradient norm.
@@ -53,6 +54,7 @@ class TrainingSettings:
 
     conditioning: Conditioning = "td"
     steps: int = 10000
+    restarts: tuple[int, ...] = ()
     learning_rate: float = 1e-3
     warmup: int = 200
     weight_decay: float = 1e-4
@@ -179,10 +181,12 @@ def train(
 
 
 def learning_rate(step: int, settings: TrainingSettings) -> float:
-    """Linear warm-up, then half a cosine down to 1 % of the peak."""
-    if step < settings.warmup:
-        return settings.learning_rate * (step + 1) / settings.warmup
-    progress = (step - settings.warmup) / max(1, settings.steps - settings.warmup)
+    """Linear warm-up, then half a cosine down to 1 % of the peak; the same again after each restart."""
+    start = max((restart for restart in settings.restarts if restart <= step), default=0)
+    end = min((restart for restart in settings.restarts if restart > step), default=settings.steps)
+    if step < start + settings.warmup:
+        return settings.learning_rate * (step - start + 1) / settings.warmup
+    progress = (step - start - settings.warmup) / max(1, end - start - settings.warmup)
     return settings.learning_rate * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
