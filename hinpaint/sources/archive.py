@@ -4,81 +4,127 @@ A member that is refused still yields a record with its reason, so that every re
 """
 
 import hashlib
-import lzma
 import os
 import re
 import stat
 import tarfile
 import zipfile
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import IO
+from functools import partial
+from pathlib import Path
 
+from hinpaint.sources.raw import Choose, broken, one_line, take_all
 from hinpaint.sources.records import MAX_RECORD_BYTES, RawRecord
+from hinpaint.sources.streams import MAX_RECORDS, STREAM_ERRORS, check_ratio, open_bounded
+from hinpaint.sources.tar import TarReader
 from hinpaint.whynot import Reason, Stop
 
-MAX_MEMBERS = 5_000_000
-"""Members of one archive, of any kind; ten times the size of COD."""
-
-_TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2")
-_BREAKS = (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, lzma.LZMAError, zlib.error, NotImplementedError,
-           RuntimeError, ValueError)  # fmt: skip
+_PACKED_SUFFIXES = (".gz", ".xz", ".bz2", ".zst")
+_TAR_SUFFIXES = (".tar", ".tgz", ".txz", ".tbz2", ".tzst", *(".tar" + suffix for suffix in _PACKED_SUFFIXES))
+_BREAKS = (*STREAM_ERRORS, tarfile.TarError, zipfile.BadZipFile, NotImplementedError, RuntimeError, OverflowError)
 _DRIVE = re.compile(r"^[A-Za-z]:")
 
 
 @dataclass(frozen=True)
-class Member:
-    """One file of a source: its name inside the source, and its bytes or why they were refused."""
+class Found:
+    """One member of a source, not read yet.
+
+    Attributes:
+        name: path inside the source.
+        size: bytes as its header declares them.
+        problem: why it must not be opened, None when it may.
+        read: reads at most so many bytes of it.
+    """
 
     name: str
-    content: bytes | None
-    stop: Stop | None = None
+    size: int
+    problem: str | None
+    read: Callable[[int], bytes]
 
 
-def read_files(path: Path, suffix: str) -> Iterator[RawRecord]:
+class DamagedMemberError(Exception):
+    """One member cannot be read, which does not touch the others."""
+
+
+def read_files(path: Path, suffix: str, choose: Choose = take_all) -> Iterator[RawRecord]:
     """Read every file with a suffix as one record.
 
     Args:
-        path: folder, ``.tar`` (plain or compressed), ``.zip`` or single file.
-        suffix: lower-case suffix with its dot; compared without regard to case. Other members are ignored.
+        path: folder, ``.tar`` (plain or compressed), ``.zip`` or single file (plain or compressed).
+        suffix: lower-case suffix with its dot; compared without regard to case. Other members are ignored, but a member
+            that is a compressed file or an archive of its own gives a record that says that it was not opened.
+        choose: which records to read; the content of others is not touched.
 
     Yields:
         The records in the order of the archive (a folder's in the order of their names). An archive that breaks off
         yields a last record, named after the archive, that says so.
     """
-    n_found = 0
     try:
-        for member in _members(path, suffix):
-            n_found += 1
-            yield _record(member)
+        with closing(_members(path, suffix)) as members:
+            for count, found in enumerate(members):
+                if count >= MAX_RECORDS:
+                    stop = Stop(Reason.TOO_LARGE_FILE, f"more than {MAX_RECORDS} members; the rest is not read")
+                    yield RawRecord(f"{path.name}-limit", path.name, None, "", stop)
+                    return
+                record = _record(found, suffix, choose)
+                if record is not None:
+                    yield record
     except _BREAKS as error:
-        detail = f"{path.name} breaks off after {n_found} records: {' '.join(str(error).split())[:150]}"
-        yield RawRecord(f"{path.name}-broken", path.name, None, "", Stop(Reason.UNREADABLE, detail))
+        yield broken(path, error)
 
 
-def _members(path: Path, suffix: str) -> Iterator[Member]:
+def _members(path: Path, suffix: str) -> Generator[Found]:
     name = path.name.lower()
     if path.is_dir():
-        return _from_folder(path, suffix)
+        return _from_folder(path)
     if name.endswith(_TAR_SUFFIXES):
-        return _from_tar(path, suffix)
+        return _from_tar(path)
     if name.endswith(".zip"):
-        return _from_zip(path, suffix)
-    return iter((_from_file(path, path.name),))
+        return _from_zip(path)
+    return _from_file(path, suffix)
 
 
-def _record(member: Member) -> RawRecord:
-    source_id = PurePosixPath(member.name).name
+def _record(found: Found, suffix: str, choose: Choose) -> RawRecord | None:
+    name = found.name.lower()
+    is_record = name.endswith(suffix)
+    if not is_record and not name.endswith((".zip", *_PACKED_SUFFIXES, *_TAR_SUFFIXES)):
+        return None
+    # No pathlib for members: it interns every part of a path, and Python 3.12 never frees interned text.
+    source_id = found.name.rstrip("/").rpartition("/")[2]
     source_id = source_id[: source_id.rfind(".")] or source_id
-    if member.content is None:
-        return RawRecord(source_id, member.name, None, "", member.stop)
-    sha256 = hashlib.sha256(member.content).hexdigest()
-    return RawRecord(source_id, member.name, _decode(member.content), sha256, member.stop)
+    chosen = choose(source_id)
+    if chosen is False:
+        return None
+    content = _refusal(found, is_record) or (chosen if isinstance(chosen, Stop) else _content(found))
+    if isinstance(content, Stop):
+        return RawRecord(source_id, found.name, None, "", content)
+    return RawRecord(source_id, found.name, decode(content), hashlib.sha256(content).hexdigest())
 
 
-def _decode(content: bytes) -> str:
+def _refusal(found: Found, is_record: bool) -> Stop | None:
+    problem = unsafe_name(found.name) or found.problem
+    if problem is not None:
+        return Stop(Reason.UNSAFE_PATH, problem)
+    if not is_record:
+        return Stop(Reason.UNREADABLE, "a compressed file or archive within the source is not opened")
+    return None
+
+
+def _content(found: Found) -> bytes | Stop:
+    """Read at most the bound, whatever size the header claims."""
+    if found.size <= MAX_RECORD_BYTES:
+        try:
+            content = found.read(MAX_RECORD_BYTES + 1)
+        except DamagedMemberError as error:
+            return Stop(Reason.UNREADABLE, one_line(error))
+        if len(content) <= MAX_RECORD_BYTES:
+            return content
+    return Stop(Reason.TOO_LARGE_FILE, f"more than {MAX_RECORD_BYTES} bytes (declared {found.size})")
+
+
+def decode(content: bytes) -> str:
     """Decode UTF-8, else Latin-1, which every byte string is; old CIFs hold single Latin-1 letters in names."""
     try:
         return content.decode("utf-8-sig")
@@ -88,7 +134,7 @@ def _decode(content: bytes) -> str:
 
 def unsafe_name(name: str) -> str | None:
     """Say what is wrong with a member's name: absolute, climbing out, or holding control characters; None when safe."""
-    parts = PurePosixPath(name.replace("\\", "/")).parts
+    parts = name.replace("\\", "/").split("/")
     if name.startswith(("/", "\\")) or _DRIVE.match(name):
         return "absolute path"
     if ".." in parts:
@@ -98,94 +144,71 @@ def unsafe_name(name: str) -> str | None:
     return None
 
 
-def _bounded(name: str, handle: IO[bytes], declared: int) -> Member:
-    """Read at most the bound, whatever size the header claims."""
-    stop = Stop(Reason.TOO_LARGE_FILE, f"more than {MAX_RECORD_BYTES} bytes (declared {declared})")
-    if declared > MAX_RECORD_BYTES:
-        return Member(name, None, stop)
-    content = handle.read(MAX_RECORD_BYTES + 1)
-    return Member(name, None, stop) if len(content) > MAX_RECORD_BYTES else Member(name, content)
+def _read(path: Path | str, size: int) -> bytes:
+    try:
+        with open_bounded(path) as handle:
+            return handle.read(size)
+    except STREAM_ERRORS as error:
+        raise DamagedMemberError(f"cannot be read: {one_line(error)}") from error
 
 
-def _refused(name: str, detail: str) -> Member:
-    return Member(name, None, Stop(Reason.UNSAFE_PATH, detail))
+def _from_file(path: Path, suffix: str) -> Generator[Found]:
+    name = path.stem if path.name.lower().endswith(_PACKED_SUFFIXES) else path.name
+    yield Found(name if name.lower().endswith(suffix) else name + suffix, 0, None, partial(_read, path))
 
 
-def _too_many(path: Path) -> Member:
-    stop = Stop(Reason.TOO_LARGE_FILE, f"more than {MAX_MEMBERS} members; the rest is not read")
-    return Member(f"{path.name}-limit.cif", None, stop)
-
-
-def _from_file(path: Path, name: str) -> Member:
-    with path.open("rb") as handle:
-        return _bounded(name, handle, os.fstat(handle.fileno()).st_size)
-
-
-def _from_folder(root: Path, suffix: str) -> Iterator[Member]:
-    count = 0
-    for folder, folders, files in os.walk(root, followlinks=False):
+def _from_folder(root: Path) -> Generator[Found]:
+    start = len(os.path.join(root, ""))  # noqa: PTH118 - as os.walk joins them
+    unlisted: list[OSError] = []
+    for folder, folders, files in os.walk(root, onerror=unlisted.append, followlinks=False):
         folders.sort()
         for file_name in sorted(files):
-            if not file_name.lower().endswith(suffix):
-                continue
-            count += 1
-            if count > MAX_MEMBERS:
-                yield _too_many(root)
-                return
-            path = Path(folder) / file_name
-            name = path.relative_to(root).as_posix()
-            if not stat.S_ISREG(path.lstat().st_mode):
-                yield _refused(name, "link or special file")
-                continue
+            path = os.path.join(folder, file_name)  # noqa: PTH118 - pathlib interns names, see above
+            name = path[start:].replace(os.sep, "/")
             try:
-                yield _from_file(path, name)
-            except OSError as error:
-                yield Member(name, None, Stop(Reason.UNREADABLE, f"cannot be opened: {error.strerror}"))
+                status = os.lstat(path)
+                problem = None if stat.S_ISREG(status.st_mode) else "link or special file"
+                yield Found(name, status.st_size, problem, partial(_read, path))
+            except OSError:  # it is gone; reading it says so
+                yield Found(name, 0, None, partial(_read, path))
+    if unlisted:
+        raise unlisted[0]
 
 
-def _from_tar(path: Path, suffix: str) -> Iterator[Member]:
-    with tarfile.open(path, mode="r|*") as archive:
-        for count, info in enumerate(archive):
-            if count >= MAX_MEMBERS:
-                yield _too_many(path)
-                return
-            # A streamed TarFile remembers every member it has seen; COD has half a million.
-            archive.members = []  # type: ignore[attr-defined]
-            if info.isdir() or not info.name.lower().endswith(suffix):
+def _from_tar(path: Path) -> Generator[Found]:
+    with TarReader(path) as archive:
+        for info in archive:
+            if info.isdir():
                 continue
-            problem = unsafe_name(info.name) or (None if info.isreg() else "link or special file")
-            if problem is not None:
-                yield _refused(info.name, problem)
-                continue
-            handle = archive.extractfile(info)
-            if handle is None:
-                yield _refused(info.name, "no regular file")
-            else:
-                yield _bounded(info.name, handle, info.size)
+            problem = None if info.isreg() and not info.issparse() else "link, sparse or special file"
+            yield Found(info.name, info.size, problem, archive.content(info))
 
 
-def _from_zip(path: Path, suffix: str) -> Iterator[Member]:
+def _from_zip(path: Path) -> Generator[Found]:
     with zipfile.ZipFile(path) as archive:
-        for count, info in enumerate(archive.infolist()):
-            if count >= MAX_MEMBERS:
-                yield _too_many(path)
-                return
-            if info.is_dir() or not info.filename.lower().endswith(suffix):
+        unpacked, packed = 0, path.stat().st_size
+        for info in archive.infolist():
+            if info.is_dir():
                 continue
-            mode = info.external_attr >> 16
-            problem = unsafe_name(info.filename)
-            if problem is None and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-                problem = "link or special file"
-            if problem is not None:
-                yield _refused(info.filename, problem)
-                continue
-            yield _zip_member(archive, info)
+            mode = stat.S_IFMT(info.external_attr >> 16)
+            problem = None if mode in (0, stat.S_IFREG) else "link or special file"
+            # Members may share their bytes, so that each is small and all together are not.
+            unpacked += min(info.file_size, MAX_RECORD_BYTES)
+            check_ratio(unpacked, packed)
+            yield Found(info.filename, info.file_size, problem, partial(read_zip_member, archive, info))
 
 
-def _zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Member:
+def read_zip_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, size: int) -> bytes:
+    """Read at most ``size`` bytes of one member.
+
+    Raises:
+        DamagedMemberError: it is damaged, encrypted, or packed by a method that cannot be unpacked in bounded memory.
+    """
+    # zipfile unpacks a whole block of the other methods at once, however large it becomes.
+    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise DamagedMemberError(f"compression method {info.compress_type} is not read")
     try:
         with archive.open(info) as handle:
-            return _bounded(info.filename, handle, info.file_size)
-    except _BREAKS as error:  # an encrypted or damaged member does not touch the others
-        stop = Stop(Reason.UNREADABLE, f"damaged member: {' '.join(str(error).split())[:150]}")
-        return Member(info.filename, None, stop)
+            return handle.read(size)
+    except _BREAKS as error:
+        raise DamagedMemberError(f"damaged member: {one_line(error)}") from error

@@ -1,76 +1,87 @@
 """OPTIMADE JSON Lines: a header line, then one ``structures`` resource a line (plain or gzip)."""
 
-import gzip
 import hashlib
 import json
-import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import numpy as np
 
 from hinpaint.crystal import FloatArray
 from hinpaint.sources.chemistry import as_element, parse_formula
 from hinpaint.sources.geometry import MAX_IMAGES
+from hinpaint.sources.raw import broken, one_line, origin_of
 from hinpaint.sources.records import MAX_RECORD_BYTES, Formula, ParsedRecord, RawRecord, RefusedError, Site
+from hinpaint.sources.streams import MAX_RECORDS, STREAM_ERRORS, UnpacksTooFarError, open_bounded, read_filled_line
 from hinpaint.whynot import Reason, Stop
 
 _MAX_FRAC = 1000.0
 _VACANCY = "vacancy"
+# Lines of an export that are no structures, by the OPTIMADE specification 1.2.
+_OTHER_TYPES = ("references", "links", "info", "files", "calculations", "trajectories")
 
 
 def read_lines(path: Path) -> Iterator[RawRecord]:
     """Read the resources of a JSON Lines file, one bounded line at a time.
 
     Args:
-        path: the file; ``.gz`` is decompressed on the way.
+        path: the file; gzip, xz, bzip2 and zstd are unpacked on the way.
 
     Yields:
         One record a line; a line that is no resource, or too long, carries a stop. Headers and resources of other
         types (references, info) are no records.
     """
-    with cast("IO[bytes]", gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb")) as handle:
-        number = 0
-        while True:
-            number += 1
-            where = f"{path.name}:{number}"
-            try:
-                line = handle.readline(MAX_RECORD_BYTES + 1)
-                too_long = len(line) > MAX_RECORD_BYTES
-                while too_long and not line.endswith(b"\n") and line:
-                    line = handle.readline(MAX_RECORD_BYTES)
-            except (OSError, EOFError, zlib.error) as error:
-                yield RawRecord(f"line-{number}", where, None, "", Stop(Reason.UNREADABLE, f"file breaks off: {error}"))
-                return
-            if too_long:
-                stop = Stop(Reason.TOO_LARGE_FILE, f"line of more than {MAX_RECORD_BYTES} bytes")
-                yield RawRecord(f"line-{number}", where, None, "", stop)
-            elif not line:
-                return
-            elif line.strip():
-                record = _record(line, number, where)
+    try:
+        with open_bounded(path) as handle:
+            number = 0
+            for _ in range(MAX_RECORDS):
+                line, too_long, n_read = read_filled_line(handle, MAX_RECORD_BYTES)
+                number += n_read
+                if not line:
+                    return
+                record = _record(line, too_long, number, f"{path.name}:{number}")
                 if record is not None:
                     yield record
+            raise UnpacksTooFarError(f"more than {MAX_RECORDS} lines; the rest is not read")
+    except STREAM_ERRORS as error:
+        yield broken(path, error)
 
 
-def _record(line: bytes, number: int, where: str) -> RawRecord | None:
-    sha256 = hashlib.sha256(line).hexdigest()
+def _record(line: bytes, too_long: bool, number: int, where: str) -> RawRecord | None:
     fallback = f"line-{number}"
+    if too_long:
+        stop = Stop(Reason.TOO_LARGE_FILE, f"line of more than {MAX_RECORD_BYTES} bytes")
+        return RawRecord(fallback, where, None, "", stop)
+    sha256 = hashlib.sha256(line).hexdigest()
     try:
         text = line.decode("utf-8")
         resource = json.loads(text)
     except (ValueError, RecursionError) as error:
-        stop = Stop(Reason.UNREADABLE, f"not JSON: {' '.join(str(error).split())[:150]}")
+        stop = Stop(Reason.UNREADABLE, f"not JSON: {one_line(error)}")
         return RawRecord(fallback, where, None, sha256, stop)
     if not isinstance(resource, dict):
-        return RawRecord(fallback, where, None, sha256, Stop(Reason.UNREADABLE, "the line is no JSON object"))
-    if "x-optimade" in resource or resource.get("type", "structures") != "structures":
+        problem = "the line is no JSON object"
+    elif "x-optimade" in resource or resource.get("type", "structures") in _OTHER_TYPES:
         return None
-    source_id = resource.get("id")
-    if not isinstance(source_id, str | int) or isinstance(source_id, bool) or source_id == "":
-        return RawRecord(fallback, where, None, sha256, Stop(Reason.UNREADABLE, "the resource has no id"))
-    return RawRecord(str(source_id), where, text, sha256)
+    elif resource.get("type", "structures") != "structures":
+        problem = "the resource is of no type OPTIMADE knows"
+    elif not _is_id(source_id := resource.get("id")):
+        problem = "the resource has no id"
+    else:
+        return RawRecord(str(source_id), where, text, sha256, origin=_origin(resource.get("attributes")))
+    return RawRecord(fallback, where, None, sha256, Stop(Reason.UNREADABLE, problem))
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool) and value != ""
+
+
+def _origin(attributes: Any) -> str | None:
+    """The record MC3D made this one from; its export names the database and the id there, but no revision."""
+    if not isinstance(attributes, dict):
+        return None
+    return origin_of(attributes.get("_mcloud_source_db"), attributes.get("_mcloud_source_db_id"))
 
 
 def parse_optimade(text: str) -> ParsedRecord | Stop:
@@ -84,15 +95,23 @@ def parse_optimade(text: str) -> ParsedRecord | Stop:
     """
     try:
         attributes = json.loads(text).get("attributes")
-        return _structure(attributes if isinstance(attributes, dict) else {})
+    except (ValueError, AttributeError, RecursionError) as error:
+        return Stop(Reason.UNREADABLE, f"{type(error).__name__}: {one_line(error)}")
+    return parse_attributes(attributes if isinstance(attributes, dict) else {})
+
+
+def parse_attributes(attributes: Mapping[str, Any]) -> ParsedRecord | Stop:
+    """Read the ``attributes`` of a ``structures`` resource; other readers bring their records into this form."""
+    try:
+        return _structure(attributes)
     except RefusedError as refused:
         return refused.stop
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RecursionError) as error:
-        detail = f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
+        detail = f"{type(error).__name__}: {one_line(error)}"
         return Stop(Reason.UNREADABLE, detail)
 
 
-def _structure(attributes: dict[str, Any]) -> ParsedRecord:
+def _structure(attributes: Mapping[str, Any]) -> ParsedRecord:
     vectors = attributes.get("lattice_vectors")
     if vectors is None:
         raise RefusedError(Reason.NO_CELL, "lattice_vectors is absent")
@@ -127,7 +146,7 @@ def _text(value: Any) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def _formula(attributes: dict[str, Any]) -> Formula | None:
+def _formula(attributes: Mapping[str, Any]) -> Formula | None:
     """The descriptive formula may say more than the sites (it may count absent hydrogens); the reduced one is plain."""
     for name in ("chemical_formula_descriptive", "chemical_formula_reduced"):
         formula = parse_formula(_text(attributes.get(name)))

@@ -1,25 +1,39 @@
 """Files made to hurt: each costs one row, bounded time and bounded memory, and touches nothing."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import os
+import struct
+import subprocess
+import sys
 import tarfile
 import time
+import tracemalloc
 import zipfile
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hinpaint.config import parse_config
 from hinpaint.evidence import weigh
+from hinpaint.sources import table
+from hinpaint.sources.aiida import read_nodes
 from hinpaint.sources.archive import read_files, unsafe_name
 from hinpaint.sources.cif import parse_cif
+from hinpaint.sources.extxyz import parse_extxyz, read_frames
 from hinpaint.sources.optimade import parse_optimade, read_lines
-from hinpaint.sources.records import MAX_RECORD_BYTES, ParsedRecord
+from hinpaint.sources.records import MAX_RECORD_BYTES, ParsedRecord, RawRecord
+from hinpaint.sources.table import parse_entry, read_rows
 from hinpaint.stages import ingest
 from hinpaint.store import read_table
 from hinpaint.tables import ENTRIES, RECORDS, WHYNOT
@@ -129,6 +143,274 @@ def test_a_zip_that_lies_about_its_sizes_is_bounded(tmp_path: Path) -> None:
     assert record.text is None or len(record.text) <= 100
 
 
+BOMB_BYTES = 256 * 1024**2
+
+
+def tar_bomb() -> Iterator[bytes]:
+    """A good record and one that goes on for ever."""
+    good, endless = tarfile.TarInfo("good.cif"), tarfile.TarInfo("endless.cif")
+    good.size, endless.size = len(GOOD), 2**40
+    yield good.tobuf() + GOOD.encode().ljust(-(-len(GOOD) // 512) * 512, b"\0") + endless.tobuf()
+    for _ in range(BOMB_BYTES // 2**20):
+        yield bytes(2**20)
+
+
+def write_packed(path: Path, pieces: Iterator[bytes]) -> Path:
+    kind = path.suffix
+    with path.open("wb") as handle:
+        if kind == ".zst":
+            with pa.CompressedOutputStream(handle, "zstd") as packed:
+                for piece in pieces:
+                    packed.write(piece)
+            return path
+        packer: Any = {".gz": lambda: zlib.compressobj(9, zlib.DEFLATED, 31), ".bz2": bz2.BZ2Compressor,
+                       ".xz": lambda: lzma.LZMACompressor(preset=0)}[kind]()  # fmt: skip
+        for piece in pieces:
+            handle.write(packer.compress(piece))
+        handle.write(packer.flush())
+    return path
+
+
+MEASURE = """
+import resource, sys, time
+from pathlib import Path
+from hinpaint.sources.archive import read_files
+from hinpaint.sources.optimade import read_lines
+from hinpaint.sources.extxyz import read_frames
+read = {"cif": lambda path: read_files(path, ".cif"), "optimade": read_lines, "extxyz": read_frames}[sys.argv[1]]
+before, started = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
+for number, record in enumerate(read(Path(sys.argv[2]))):
+    if number < 5:
+        print(record.source_id, record.stop.reason.value if record.stop else "read", sep="\t")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before, time.process_time() - started, sep="\t")
+"""
+
+
+def read_measured(kind: str, path: Path) -> tuple[list[tuple[str, str]], float, float]:
+    """Read in a process of its own; gives the first ids with their reasons, MiB of growth, seconds of CPU."""
+    run = subprocess.run(  # noqa: S603 - this interpreter, this text
+        [sys.executable, "-c", MEASURE, kind, str(path)], capture_output=True, text=True, check=True
+    )
+    *rows, last = (line.split("\t") for line in run.stdout.splitlines())
+    return [(row[0], row[1]) for row in rows], float(last[0]) / 1024, float(last[1])
+
+
+@pytest.mark.parametrize("kind", [".gz", ".xz", ".bz2", ".zst"])
+def test_a_compressed_bomb_is_one_row(tmp_path: Path, kind: str) -> None:
+    path = write_packed(tmp_path / f"bomb.tar{kind}", tar_bomb())
+    assert path.stat().st_size < BOMB_BYTES / 900
+    found, memory_mib, seconds = read_measured("cif", path)
+    assert found == [("good", "read"), ("endless", "too_large_file"), (f"{path.name}-broken", "too_large_file")]
+    assert memory_mib < 100
+    assert seconds < 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "start", "rest"),
+    [
+        ("optimade", b'{"id": "a", "type": "structures"}\n', b"x"), ("optimade", b'{"id": "a"}\n', b"\n"),
+        ("extxyz", b"1\nid=a\nH 0 0 0\n", b"\n"), ("extxyz", b"1\nid=a\nH 0 0 0\n10000000\n", b"x"),
+        ("extxyz", b"1\nid=a\nH 0 0 0\n999999999999\n", b"\n"),
+    ],
+)  # fmt: skip
+def test_bombs_of_lines_are_one_row(tmp_path: Path, kind: str, start: bytes, rest: bytes) -> None:
+    path = write_packed(tmp_path / "bomb.gz", iter([start, *[rest * 2**20] * 150]))
+    found, memory_mib, seconds = read_measured(kind, path)
+    assert found == [("a", "read"), ("bomb.gz-broken", "too_large_file")]
+    assert memory_mib < 100
+    assert seconds < 10
+
+
+def test_an_xz_dictionary_of_gigabytes_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "e.tar.xz"
+    filters = [{"id": lzma.FILTER_LZMA2, "preset": 0, "dict_size": 512 * 1024 * 1024}]
+    path.write_bytes(lzma.compress(bytes(20_480), filters=filters))
+    (record,) = read_files(path, ".cif")
+    assert record.stop is not None
+    assert "Memory usage limit" in record.stop.detail
+
+
+def header(name: str = "a.cif", kind: bytes = tarfile.REGTYPE, size: int = 0) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def with_size(block: bytes, size: int) -> bytes:
+    """Write a size in base 256, as GNU tar does for what eight digits cannot hold; it can be negative."""
+    block = block[:124] + (size % 256**12).to_bytes(12, "big") + block[136:148] + b" " * 8 + block[156:]
+    block = b"".join([block[:124], bytes([0xFF if size < 0 else 0x80]), block[125:]])
+    return block[:148] + b"%06o\0 " % sum(block) + block[156:]
+
+
+SPARSE_MAP = b"GNU.sparse.major=1\n", b"GNU.sparse.minor=0\n", b"GNU.sparse.realsize=9\n", b"GNU.sparse.name=s\n"
+
+
+def pax(records: bytes, kind: bytes = tarfile.XHDTYPE) -> bytes:
+    return header("pax", kind, len(records)) + records.ljust(-(-len(records) // 512) * 512, b"\0")
+
+
+def pax_record(text: bytes) -> bytes:
+    length = len(text) + 1
+    while len(str(length)) + len(text) + 1 != length:
+        length += 1
+    return b"%d %s" % (length, text)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pax(pax_record(b"comment=" + b"x" * 2**21 + b"\n")),
+        with_size(header("long", tarfile.GNUTYPE_LONGNAME), 2**40) + bytes(2**22),
+        with_size(header("x", tarfile.XHDTYPE), 2**62) + bytes(2**22),
+        pax(pax_record(b"comment=x\n")) * 5_000,
+        pax(pax_record(b"comment=x\n"), tarfile.XGLTYPE) * 5_000,
+        with_size(header("negative.hkl"), -512) + bytes(512),
+        with_size(header("negative.hkl"), -1024) + header(),
+        with_size(header("endless.hkl"), 2**70),
+        pax(b"".join(pax_record(each) for each in SPARSE_MAP)) + header("s", size=9) + b"999999999\n" + b"1\n" * 2**21,
+        pax(pax_record(b"size=999999999999999999999999\n")) + header("huge.hkl"),
+        pax(pax_record(b"size=-512\n")) + header("back.hkl"),
+        pax(b"99999999999999999999 comment=x\n") + header(),
+    ],
+    ids=["pax record", "long name", "endless pax", "chain of pax", "chain of global pax", "negative", "backwards",
+         "endless", "sparse map", "pax size", "pax negative", "pax length"],
+)  # fmt: skip
+def test_tar_headers_that_lie_take_bounded_time_and_memory(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "e.tar"
+    path.write_bytes(header("good.cif") + content + header("later.cif") + bytes(1024))
+    tracemalloc.start()
+    started = time.process_time()
+    records = list(read_files(path, ".cif"))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert records[0].source_id == "good"
+    assert len(records) <= 3
+    assert time.process_time() - started < 5
+    assert peak < 32 * 2**20
+
+
+def test_memory_does_not_grow_with_the_members(tmp_path: Path) -> None:
+    """Neither names nor global headers are kept: 100,000 of each would be 20 MB and more."""
+    path = tmp_path / "many.tar"
+    with path.open("wb") as handle:
+        for i in range(100_000):
+            if i % 10 == 0:
+                handle.write(pax(pax_record(b"comment%d=x\n" % i), tarfile.XGLTYPE))
+            handle.write(header(f"{'d' * 40}{i}/{'n' * 40}{i}.cif"))
+        handle.write(bytes(1024))
+    found, memory_mib, _ = read_measured("cif", path)
+    assert len(found) == 5
+    assert memory_mib < 8
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_zip_methods_that_unpack_without_bound_are_refused(tmp_path: Path, method: int) -> None:
+    path = tmp_path / "e.zip"
+    with zipfile.ZipFile(path, "w", method) as archive:
+        archive.writestr("a.cif", bytes(100))
+        archive.writestr("b.cif", GOOD, zipfile.ZIP_DEFLATED)
+    first, second = read_files(path, ".cif")
+    assert first.stop is not None
+    assert "compression method" in first.stop.detail
+    assert second.text == GOOD
+
+
+def test_zip_members_that_share_their_bytes_are_a_bomb(tmp_path: Path) -> None:
+    path = tmp_path / "e.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("00.cif", b"#" * (MAX_RECORD_BYTES - 1))
+    content = path.read_bytes()
+    end = content.rindex(b"PK\x05\x06")
+    start = content.rindex(b"PK\x01\x02")
+    entry, count = content[start:end], 60
+    directory = b"".join(entry.replace(b"00.cif", b"%02d.cif" % i) for i in range(count))
+    tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, count, count, len(directory), start, 0)
+    path.write_bytes(content[:start] + directory + tail)
+    *_, last = read_files(path, ".cif")
+    assert last.stop is not None
+    assert last.stop.reason is Reason.TOO_LARGE_FILE
+
+
+def test_an_aiida_database_that_unpacks_too_far_is_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.aiida"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("metadata.json", '{"export_version": "main_0001"}')
+        with archive.open("db.sqlite3", "w") as member:
+            for _ in range(200):
+                member.write(bytes(2**20))
+    (record,) = read_nodes(path)
+    assert record.stop is not None
+    assert record.stop.reason is Reason.TOO_LARGE_FILE
+
+
+def test_a_row_group_that_is_too_large_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    schema = pa.schema([ENTRIES.schema.field(name) for name in ("source_id", "lattice", "species", "frac")])
+    rows = [{"source_id": "a", "lattice": [1.0] * 9, "species": ["H"] * 60_000, "frac": [0.5] * 180_000}]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), tmp_path / "a.parquet", use_dictionary=False)
+    (record,) = read_rows(tmp_path / "a.parquet")
+    assert isinstance(parse_entry(record.text or ""), Stop)
+    monkeypatch.setattr(table, "MAX_GROUP_BYTES", 1000)
+    (record,) = read_rows(tmp_path / "a.parquet")
+    assert record.stop is not None
+
+
+READERS: dict[str, Callable[[Path], Iterator[RawRecord]]] = {
+    ".tar": lambda path: read_files(path, ".cif"), ".zip": lambda path: read_files(path, ".cif"),
+    ".jsonl": read_lines, ".xyz": read_frames, ".aiida": read_nodes, ".parquet": read_rows,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """One small honest file of each kind, to be damaged."""
+    folder = tmp_path_factory.mktemp("honest")
+    with tarfile.open(folder / "a.tar", "w") as tar_file:
+        add(tar_file, "a.cif")
+        add(tar_file, "d" * 200 + "/b.cif")
+    with zipfile.ZipFile(folder / "a.zip", "w", zipfile.ZIP_DEFLATED) as zip_file:
+        zip_file.writestr("a.cif", GOOD)
+    schema = pa.schema([ENTRIES.schema.field(name) for name in ("source_id", "lattice", "species", "frac")])
+    rows = [{"source_id": str(i), "lattice": [1.0] * 9, "species": ["H"], "frac": [0.5] * 3} for i in range(3)]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), folder / "a.parquet")
+    (folder / "a.xyz").write_text('2\nLattice="4 0 0 0 4 0 0 0 4" id=x\nO 0 0 0\nH 1 1 1\n' * 2)
+    (folder / "a.jsonl").write_text('{"id": "a", "type": "structures", "attributes": {}}\n' * 2)
+    files = {path.suffix: path.read_bytes() for path in folder.iterdir()}
+    return files | {".aiida": (Path(__file__).parents[1] / "unit/small.aiida").read_bytes()}
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=6,
+)
+
+
+@given(st.data())
+@settings(max_examples=300, deadline=None)
+def test_damaged_files_never_raise(
+    tmp_path_factory: pytest.TempPathFactory, honest: dict[str, bytes], data: st.DataObject
+) -> None:
+    kind = data.draw(st.sampled_from(sorted(READERS)))
+    content = bytearray(honest[kind])
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content)))
+        content[at : at + data.draw(st.integers(0, 8))] = data.draw(st.binary(max_size=8))
+    path = tmp_path_factory.mktemp("damaged") / f"a{kind}"
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))] if data.draw(st.booleans()) else content)
+    for record in READERS[kind](path):
+        assert (record.text is None) == (record.stop is not None)
+
+
+@given(st.text('0123456789.+-eE \n\t="{}[]:HOMgDLatticePropertiesposspecies', max_size=80), st.integers(0, 90))
+@settings(max_examples=300)
+def test_odd_frames_never_raise(insert: str, position: int) -> None:
+    frame = '2\nLattice="4 0 0 0 4 0 0 0 4" Properties=species:S:1:pos:R:3 id=x\nO 0 0 0\nH 1 1 1\n'
+    record = parse_extxyz(frame[:position] + insert + frame[position:])
+    if isinstance(record, ParsedRecord):
+        weigh(record)
+
+
 def test_an_endless_line_is_one_record(tmp_path: Path) -> None:
     path = tmp_path / "long.jsonl.gz"
     with gzip.open(path, "wb") as handle:
@@ -206,11 +488,14 @@ def test_cut_and_damaged_text_never_raises(position: int, insert: str) -> None:
             weigh(record)
 
 
-json_values = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=3),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
-    max_leaves=6,
-)
+@given(st.dictionaries(
+    st.sampled_from(["lattice", "species", "frac", "formula_declared", "z", "space_group"]), json_values,
+))  # fmt: skip
+def test_odd_rows_never_raise(changes: dict[str, Any]) -> None:
+    row = {"lattice": [4, 0, 0, 0, 4, 0, 0, 0, 4], "species": ["O"], "frac": [0, 0, 0], "formula_declared": "O H2"}
+    record = parse_entry(json.dumps(row | changes))
+    if isinstance(record, ParsedRecord):
+        weigh(record)
 
 
 @given(st.dictionaries(

@@ -5,13 +5,15 @@ import json
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from hinpaint.config import Source
 from hinpaint.sources import archive, read_source
 from hinpaint.sources.archive import read_files
-from hinpaint.whynot import Reason
+from hinpaint.whynot import Reason, Stop
 
 FILES = {
     "cif/1/00/1000001.cif": b"data_a\n",
@@ -30,6 +32,17 @@ def make_tar(path: Path, files: dict[str, bytes], mode: str = "w:") -> Path:
     return path
 
 
+def pack(path: Path, content: bytes) -> Path:
+    """Write zstd in two frames, as parallel compressors do."""
+    with path.open("wb") as handle:
+        for part in (content[: len(content) // 2], content[len(content) // 2 :]):
+            with pa.BufferOutputStream() as buffer:
+                with pa.CompressedOutputStream(buffer, "zstd") as packed:
+                    packed.write(part)
+                handle.write(buffer.getvalue())
+    return path
+
+
 def make_zip(path: Path, files: dict[str, bytes]) -> Path:
     with zipfile.ZipFile(path, "w") as handle:
         for name, content in files.items():
@@ -44,12 +57,14 @@ def make_folder(path: Path, files: dict[str, bytes]) -> Path:
     return path
 
 
-@pytest.mark.parametrize("kind", ["folder", ".tar", ".tar.gz", ".tar.xz", ".tar.bz2", ".zip"])
+@pytest.mark.parametrize("kind", ["folder", ".tar", ".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst", ".zip"])
 def test_every_container_gives_the_same_records(tmp_path: Path, kind: str) -> None:
     if kind == "folder":
         path = make_folder(tmp_path / "export", FILES)
     elif kind == ".zip":
         path = make_zip(tmp_path / "export.zip", FILES)
+    elif kind == ".tar.zst":
+        path = pack(tmp_path / "export.tar.zst", make_tar(tmp_path / "export.tar", FILES).read_bytes())
     else:
         path = make_tar(tmp_path / f"export{kind}", FILES, "w:" + kind.removeprefix(".tar").removeprefix("."))
     found = [(r.source_id, r.path, r.text, r.sha256, r.stop) for r in read_files(path, ".cif")]
@@ -64,6 +79,10 @@ def test_single_file_and_latin_1(tmp_path: Path) -> None:
     path.write_bytes("data_é\n".encode("latin-1"))
     (record,) = read_files(path, ".cif")
     assert (record.source_id, record.text) == ("Grün", "data_é\n")
+    packed = tmp_path / "one.cif.gz"
+    packed.write_bytes(gzip.compress(b"data_one"))
+    (record,) = read_files(packed, ".cif")
+    assert (record.source_id, record.path, record.text) == ("one", "one.cif", "data_one")
 
 
 def test_too_large_members_are_refused_and_the_next_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +101,7 @@ def test_too_large_members_are_refused_and_the_next_is_read(tmp_path: Path, monk
 
 
 def test_member_limit_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "MAX_MEMBERS", 2)
+    monkeypatch.setattr(archive, "MAX_RECORDS", 2)
     files = {f"{i}.cif": b"data_x" for i in range(5)}
     for path in (
         make_tar(tmp_path / "e.tar", files),
@@ -95,14 +114,115 @@ def test_member_limit_is_announced(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert records[-1].stop.reason is Reason.TOO_LARGE_FILE
 
 
-@pytest.mark.parametrize("kind", ["gz", "xz", "bz2"])
-def test_a_cut_archive_says_so(tmp_path: Path, kind: str) -> None:
-    content = bytes(hashlib.shake_256(b"noise").digest(200_000))
-    path = make_tar(tmp_path / f"e.tar.{kind}", {"a.cif": b"data_a", "b.cif": content}, f"w:{kind}")
-    path.write_bytes(path.read_bytes()[:-100_000])
+@pytest.mark.parametrize("kind", ["", "gz", "xz", "bz2", "zst"])
+@pytest.mark.parametrize("kept", [0.9, 0.5])
+def test_a_cut_archive_says_so(tmp_path: Path, kind: str, kept: float) -> None:
+    content = bytes(hashlib.shake_256(b"noise").digest(3_000_000))
+    files = {"a.cif": b"data_a", "b.cif": content, "c.cif": b"data_c"}
+    if kind == "zst":
+        path = pack(tmp_path / "e.tar.zst", make_tar(tmp_path / "e.tar", files).read_bytes())
+    else:
+        path = make_tar(tmp_path / f"e.tar.{kind}".rstrip("."), files, f"w:{kind}")
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * kept)])
     records = list(read_files(path, ".cif"))
+    assert records[0].text == "data_a"
     assert records[-1].stop is not None
     assert "breaks off" in records[-1].stop.detail
+
+
+def raw_tar(names: list[str]) -> bytes:
+    return b"".join(tarfile.TarInfo(name).tobuf() for name in names)
+
+
+@pytest.mark.parametrize(
+    ("content", "ids"),
+    [
+        (raw_tar(["a.cif", "b.cif"]), ["a", "b", "e.tar-broken"]),
+        (raw_tar(["a.cif"]) + b"x" * 512 + raw_tar(["b.cif"]) + bytes(1024), ["a", "e.tar-broken"]),
+        (raw_tar(["a.cif"]) + bytes(1024) + raw_tar(["b.cif"]) + bytes(1024), ["a", "e.tar-broken"]),
+        (raw_tar(["a.cif"]) + bytes(10240), ["a"]),
+        (bytes(10240), []),
+        (b"", ["e.tar-broken"]),
+        (b"no tar", ["e.tar-broken"]),
+    ],
+    ids=["no end mark", "damaged header", "second archive", "padded", "empty archive", "empty file", "text"],
+)
+def test_an_archive_does_not_end_early_without_a_word(tmp_path: Path, content: bytes, ids: list[str]) -> None:
+    path = tmp_path / "e.tar"
+    path.write_bytes(content)
+    assert [record.source_id for record in read_files(path, ".cif")] == ids
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT])
+def test_long_names_and_pax_headers(tmp_path: Path, form: int) -> None:
+    name = f"{'d' * 150}/{'é' * 90}/{'x' * 120}.cif"
+    with tarfile.open(tmp_path / "e.tar", "w", format=form, pax_headers={"comment": "global"}) as archive:
+        info = tarfile.TarInfo(name)
+        info.size, info.pax_headers = 6, {"comment": "x" * 10_000}
+        archive.addfile(info, io.BytesIO(b"data_a"))
+        archive.addfile(tarfile.TarInfo("b.cif"))
+    first, second = read_files(tmp_path / "e.tar", ".cif")
+    assert (first.source_id, first.path, first.text) == ("x" * 120, name, "data_a")
+    assert second.text == ""
+
+
+def test_duplicate_names_hard_links_and_sparse_members(tmp_path: Path) -> None:
+    path = tmp_path / "e.tar"
+    with tarfile.open(path, "w", format=tarfile.PAX_FORMAT) as archive:
+        for content in (b"data_1", b"data_2"):
+            info = tarfile.TarInfo("a/same.cif")
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+        link = tarfile.TarInfo("hard.cif")
+        link.type, link.linkname = tarfile.LNKTYPE, "a/same.cif"
+        archive.addfile(link)
+        sparse = tarfile.TarInfo("holes.cif")
+        sparse.size = 3
+        sparse.pax_headers = {"GNU.sparse.map": "0,3", "GNU.sparse.size": "1000000", "GNU.sparse.name": "holes.cif"}
+        archive.addfile(sparse, io.BytesIO(b"abc"))
+        archive.addfile(tarfile.TarInfo("last.cif"))
+    records = list(read_files(path, ".cif"))
+    assert [(r.source_id, r.text) for r in records] == [
+        ("same", "data_1"), ("same", "data_2"), ("hard", None), ("holes", None), ("last", ""),
+    ]  # fmt: skip
+    assert {r.stop.reason for r in records if r.stop} == {Reason.UNSAFE_PATH}
+
+
+def test_archives_within_archives_are_named_and_not_opened(tmp_path: Path) -> None:
+    inner = make_zip(tmp_path / "inner.zip", {"deep.cif": b"data_deep"}).read_bytes()
+    files = {
+        "inner.zip": inner,
+        "b.tar.xz": b"",
+        "c.cif.gz": gzip.compress(b"data_c"),
+        "d.cif": b"data_d",
+        "e.hkl": b"",
+    }
+    for path in (
+        make_tar(tmp_path / "e.tar", files),
+        make_zip(tmp_path / "e.zip", files),
+        make_folder(tmp_path / "e", files),
+    ):
+        found = {r.source_id: r.text for r in read_files(path, ".cif")}
+        assert found == {"inner": None, "b.tar": None, "c.cif": None, "d": "data_d"}
+
+
+def test_only_chosen_members_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = {f"{i}.cif": b"data_x" for i in range(6)}
+    stop = Stop(Reason.NOTHING_MISSING, "by the index")
+    opened: list[Any] = []
+    content = archive._content
+    monkeypatch.setattr(archive, "_content", lambda found: (opened.append(found.name), content(found))[1])
+    choice: dict[str, bool | Stop] = {"1": True, "2": stop}
+    for path in (
+        make_tar(tmp_path / "e.tar", files),
+        make_tar(tmp_path / "e.tar.gz", files, "w:gz"),
+        make_zip(tmp_path / "e.zip", files),
+        make_folder(tmp_path / "e", files),
+    ):
+        opened.clear()
+        records = list(read_files(path, ".cif", lambda source_id: choice.get(source_id, False)))
+        assert [(r.source_id, r.text, r.stop) for r in records] == [("1", "data_x", None), ("2", None, stop)]
+        assert opened == ["1.cif"]
 
 
 def optimade_line(source_id: str) -> str:
