@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from hinpaint.codes import CODE_EXPLANATIONS as CODES
+from hinpaint.codes import CODES
 from hinpaint.tables import ALL_TABLES, Table
 from hinpaint.whynot import EXPLANATIONS as REASONS
 
@@ -18,13 +18,19 @@ def tables_markdown() -> str:
         origin,
         *(_table(table) for table in ALL_TABLES.values()),
         "## Evidence codes",
-        "Values of `evidence.codes`.",
-        _rows(("code", "meaning"), ((f"`{code}`", text) for code, text in CODES.items())),
+        "Values of `evidence.codes`; the factor multiplies the confidence. How they come about: `docs/census.md`.",
+        codes_markdown(),
         "## Reasons",
         "Values of `whynot.reason`, `trials.reason` and `relaxed.reason`.",
         _rows(("reason", "meaning"), ((f"`{reason}`", text) for reason, text in REASONS.items())),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def codes_markdown() -> str:
+    """Table of the evidence codes; docs/census.md holds it too, and a test keeps the two in step."""
+    rows = ((f"`{code}`", info.kind, info.severity, f"{info.factor:g}", info.text) for code, info in CODES.items())
+    return _rows(("code", "kind", "severity", "factor", "meaning"), rows)
 
 
 def _table(table: Table) -> str:

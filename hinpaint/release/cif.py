@@ -92,9 +92,10 @@ def source_operators(source_text: str) -> list[gemmi.Op]:
 def complete_cif(source_text: str, record: ParsedRecord, completion: Completion, placement: Placement) -> str:
     """Write the source's CIF with the placed sites in its atom-site loop.
 
-    Every item of the source is kept as written, in all its blocks. Rows of the element without coordinates (and, where
-    the action is ``replaced``, all its rows) give way to the placed sites and stand in ``_hinpaint_original_*``; so do
-    operators, names of the space group and host rows where the placed sites lower the symmetry.
+    Every item of the source is kept as written, in all its blocks. Rows of the element that are disordered or without
+    coordinates (and, where the action is ``replaced``, all its rows) give way to the placed sites and stand in
+    ``_hinpaint_original_*``; so do operators, names of the space group and host rows where the placed sites lower the
+    symmetry.
 
     Args:
         source_text: the source's CIF.

@@ -50,7 +50,7 @@ class Changed:
         """Build from the rows of ``decisions``, ``entries`` and ``tasks`` of one entry."""
         return cls(
             completion=Completion.from_rows(decision, entry, version),
-            host=Crystal.build(task["lattice"], task["host_species"], task["host_frac"]),
+            host=source_host(entry, task["element"]),
             frac=np.asarray(decision["frac_unknown"] or [], dtype=np.float64).reshape(-1, 3),
             source_id=entry["source_id"],
             name=name,
@@ -59,6 +59,17 @@ class Changed:
     def completed(self, placement: Placement) -> Crystal:
         """Return the host with the sites of a placement."""
         return self.host.add_unknown(self.completion.element, placement.frac)
+
+
+def source_host(entry: Mapping[str, Any], element: str) -> Crystal:
+    """Sites of an entry that stay, in the source's cell and order: all in reconstruct mode, else all but the element's.
+
+    Args:
+        entry: row of ``entries``.
+        element: the element whose sites were placed.
+    """
+    whole = Crystal.build(entry["lattice"], entry["species"], entry["frac"])
+    return whole if entry["mode"] == "reconstruct" else whole.take(~whole.is_element(element))
 
 
 def release_entry(changed: Changed, source_format: str, source_text: str) -> Released | Stop:

@@ -123,8 +123,8 @@ def edit_sites(
         placement: the added sites and their symmetry.
         element: element that was completed.
         symbol: how its sites are to be typed, ``D`` in a deuterated compound.
-        replace: true when the element's own sites give way to the placed ones; false when only those without
-            coordinates do.
+        replace: true when the element's own sites give way to the placed ones; false when only those do that have no
+            coordinates or are disordered (these were counted as missing, see ``Evidence.dropped``).
 
     Returns:
         The new loop, and the original rows that are not in it as they were.
@@ -133,7 +133,7 @@ def edit_sites(
     gone = [
         owner is not None
         and record.sites[owner].element == element
-        and (replace or record.sites[owner].frac is None)
+        and (replace or record.sites[owner].frac is None or not record.sites[owner].is_full)
         for owner in owners
     ]  # fmt: skip
     types = ["?" if owner is None else record.sites[owner].element for owner in owners]

@@ -15,15 +15,22 @@ _NO_ELEMENT = frozenset({"x", "q", "cnt", "du", "dum"})
 _ISOTOPES = ("D", "T")
 
 _TYPE_SYMBOL = re.compile(r"([A-Za-z]{1,2})(?:[0-9.]*[+-]?|[+-][0-9.]*)$")
+_CHARGE = re.compile(r"[A-Za-z]{1,2}(?:([0-9.]*)([+-])|([+-])([0-9.]+))$")
 _LETTERS = re.compile(r"[A-Za-z]+")
 _WATER = re.compile(r"(?:[Ww]at|WAT|O-?[Ww]|H2O|W)(?![a-z]*-?[Hh])")
 _HYDROXYL = re.compile(r"O-?[Hh]")
+_METAL_SITE = re.compile(r"M[0-9()]*")
 # Labels that mean an oxygen of water whatever the formula holds: no element begins with "Wa".
 _WATER_WORD = re.compile(r"wat", re.IGNORECASE)
 
 # Symbol or bracket, then a number; "1.", ".5" and "0.5" are numbers, a single dot is none.
 _FORMULA_PIECE = re.compile(r"(?:([A-Z][a-z]?)|([(\[])|([)\]]))((?:(?<![(\[])(?:[0-9]+\.?[0-9]*|\.[0-9]+))?)")
 _BLANKS = re.compile(r"[\s,]+")
+# Moiety formulae: "2(C12 H12 Ag N2 +), C4 H2 O4 2-, 9(H2 O)", polymers "(C5 H4)n", COD's mark-up "^2+^" and "~n~".
+_PARTS = re.compile(r"(?:[,;·*]+|\s\.\s)(?![^(]*\))")
+_CHARGES = re.compile(r"\^[^^]*\^|(?<=[\s)\]])(?:\d+(?:\.\d*)?)?n?[+-](?=\s*(?:[)\]]|$))|[+-](?=\s*(?:[)\]]|$))")
+_POLYMER = re.compile(r"(?<=[)\]])\s*(?:~n~|[nx]\b|∞)|^\s*(?:~n~|n)(?=[(\[{ ])")
+_MULTIPLIED = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)?\s*(?=[A-Z(\[])(.+)", re.DOTALL)
 _MAX_FORMULA = 2000
 _MAX_COUNT = 1e6
 
@@ -78,8 +85,7 @@ def _of_label(label: str, elements: frozenset[str], has_isotope: bool) -> tuple[
     if match is None:
         return None
     letters = match.group()
-    # AMCSD writes water as one site called Wat or W; it is tungsten only where the formula has tungsten.
-    if _WATER_WORD.match(letters) or (letters[0] == "W" and "W" not in elements and "O" in elements):
+    if _is_water(label, elements):
         return "O", False
     found = [as_element(letters[:2]) if len(letters) > 1 else None, as_element(letters[0])]
     # T is a tetrahedral site in mineralogy and tritium almost never.
@@ -91,7 +97,24 @@ def _of_label(label: str, elements: frozenset[str], has_isotope: bool) -> tuple[
         return declared[0]
     if found[0] is not None and letters[1].islower():
         return found[0]
-    return candidates[-1] if candidates else None
+    if candidates:
+        return candidates[-1]
+    metals = [name for name in elements if gemmi.Element(name).is_metal]
+    return (metals[0], False) if len(metals) == 1 and is_metal_site(label) else None
+
+
+def _is_water(label: str, elements: frozenset[str]) -> bool:
+    """Say whether a label means water as one site: ``Wat``, ``W`` (but not tungsten's), ``H2O`` (but not H on O2)."""
+    if _WATER_WORD.match(label):
+        return True
+    if "O" not in elements:
+        return False
+    return (label[0] == "W" and "W" not in elements) or (label.startswith("H2O") and "C" not in elements)
+
+
+def is_metal_site(label: str) -> bool:
+    """Say whether a label names a site of mineralogy (``M1``, ``M(2)``), which is the formula's metal if it has one."""
+    return _METAL_SITE.fullmatch(label) is not None
 
 
 def hint_of_label(label: str, element: str) -> Hint | None:
@@ -118,7 +141,7 @@ def parse_formula(text: str | None) -> Formula | None:
     counts: dict[str, float] = {}
     # One multiplier for each open bracket, found by reading from the end, where it stands behind the bracket.
     multipliers = [1.0]
-    has_deuterium = False
+    has_deuterium = has_tritium = False
     pieces = _FORMULA_PIECE.findall(stripped)
     if "".join("".join(piece) for piece in pieces) != _BLANKS.sub("", stripped):
         return None
@@ -135,9 +158,54 @@ def parse_formula(text: str | None) -> Formula | None:
                 return None
             counts[element[0]] = counts.get(element[0], 0.0) + multipliers[-1] * float(number or 1)
             has_deuterium |= element[1]
+            has_tritium |= symbol == "T"
     present = {name: count for name, count in counts.items() if 0 < count < _MAX_COUNT}
     complete = len(multipliers) == 1 and len(present) == sum(count != 0 for count in counts.values())
-    return Formula(present, has_deuterium, stripped) if present and complete else None
+    return Formula(present, has_deuterium, stripped, has_tritium) if present and complete else None
+
+
+def parse_moiety(text: str | None) -> Formula | None:
+    """Read a formula by moieties such as ``2(C H3 O -), Ca 2+, 5(H2 O)``, or a structural one such as ``(Mg O)2 H2 O``.
+
+    Charges are dropped and a polymer's ``n`` counts as one, which leaves the ratio of the elements right.
+
+    Args:
+        text: the formula; anything that cannot be read makes all of it unreadable.
+
+    Returns:
+        The sum over the parts, or None.
+    """
+    stripped = (text or "").strip()
+    if not stripped or len(stripped) > _MAX_FORMULA:
+        return None
+    plain = stripped.translate(str.maketrans("{}", "()"))
+    counts: dict[str, float] = {}
+    has_deuterium = has_tritium = False
+    for part in _PARTS.split(plain):
+        body = _POLYMER.sub("", _CHARGES.sub("", part.strip()))
+        match = _MULTIPLIED.match(re.sub(r"~([0-9.]+)~", r"\1", body))
+        formula = parse_formula(match.group(2)) if match else None
+        if match is None or formula is None:
+            return None
+        for name, count in formula.counts.items():
+            counts[name] = counts.get(name, 0.0) + float(match.group(1) or 1) * count
+        has_deuterium |= formula.has_deuterium
+        has_tritium |= formula.has_tritium
+    return Formula(counts, has_deuterium, stripped, has_tritium)
+
+
+@lru_cache(maxsize=4096)
+def charge_of_type(type_symbol: str) -> float | None:
+    """Oxidation state in a type symbol (``Fe3+``, ``O-2``, ``Na+``); None when there is none."""
+    match = _CHARGE.match(type_symbol)
+    if match is None:
+        return None
+    digits, sign = (match.group(1), match.group(2)) if match.group(2) else (match.group(4), match.group(3))
+    try:
+        size = float(digits or 1)
+    except ValueError:
+        return None
+    return -size if sign == "-" else size
 
 
 def hill_formula(counts: Mapping[str, float]) -> str:

@@ -11,7 +11,14 @@ import gemmi
 import numpy as np
 from gemmi import cif
 
-from hinpaint.sources.chemistry import element_of_site, hint_of_label, parse_formula
+from hinpaint.sources.chemistry import (
+    charge_of_type,
+    element_of_site,
+    hint_of_label,
+    is_metal_site,
+    parse_formula,
+    parse_moiety,
+)
 from hinpaint.sources.geometry import MAX_IMAGES, expand, snap_thirds
 from hinpaint.sources.records import Formula, Note, ParsedRecord, RefusedError, Site
 from hinpaint.sources.symmetry import read_symmetry, space_group_name, value_of
@@ -24,10 +31,15 @@ _FORMULA_TAGS = (
     "_chemical_formula_sum", "_[local]_cod_chemical_formula_sum_orig", "_cod_chemical_formula_sum_orig",
     "_cod_original_formula_sum",
 )  # fmt: skip
+_OTHER_FORMULAE = (
+    ("_chemical_formula_moiety", Note.FORMULA_FROM_MOIETY),
+    ("_chemical_formula_structural", Note.FORMULA_FROM_STRUCTURAL),
+)
 _MAX_LENGTH_A = 2000.0
 _MAX_FRAC = 100.0
 _CALCULATED = frozenset({"calc", "c"})
 _DUMMY = "dum"
+_AXES = ("fract_x", "fract_y", "fract_z")
 _MAX_ATTACHED = 8
 _MEASURED_TAGS = (
     "_diffrn_radiation_type", "_diffrn_radiation_probe", "_diffrn_radiation_wavelength",
@@ -62,8 +74,10 @@ def _parse(text: str) -> ParsedRecord:
     parameters = _cell_parameters(block)
     lattice = np.array(gemmi.UnitCell(*parameters).orth.mat, dtype=np.float64).T.copy()
     symmetry = read_symmetry(block, parameters[3], parameters[5])
-    formula = _read_formula(block)
-    sites = _read_sites(block, formula)
+    written = ((value_of(block, tag), note) for tag, note in _OTHER_FORMULAE)
+    others = tuple((each, note) for each, note in written if each is not None)
+    formula, origin = _read_formula(block, others)
+    sites, inferred = _read_sites(block, formula)
     placed = [(i, site.frac) for i, site in enumerate(sites) if site.frac is not None]
     n_operators = len(symmetry.rotations)
     if not placed:
@@ -83,13 +97,23 @@ def _parse(text: str) -> ParsedRecord:
         z=_positive(value_of(block, "_cell_formula_units_Z")),
         space_group=space_group_name(block),
         is_theoretical=_is_theoretical(block),
-        notes=symmetry.notes + ((Note.MULTIPLE_BLOCKS,) if with_cell > 1 else ()),
+        notes=symmetry.notes + ((Note.MULTIPLE_BLOCKS,) if with_cell > 1 else ()) + origin + inferred,
+        other_formulae=tuple(other for other, note in others if note not in origin),
+        density_g_cm3=_positive(value_of(block, "_exptl_crystal_density_diffrn", "_exptl_crystal_density_meas")),
     )
 
 
-def _read_formula(block: cif.Block) -> Formula | None:
-    """First readable formula; one that is written but unreadable does not hide a later one."""
-    return next((f for tag in _FORMULA_TAGS if (f := parse_formula(value_of(block, tag))) is not None), None)
+def _read_formula(block: cif.Block, others: tuple[tuple[str, Note], ...]) -> tuple[Formula | None, tuple[Note, ...]]:
+    """First readable formula; one that is written but unreadable does not hide a later one, sum or not."""
+    for tag in _FORMULA_TAGS:
+        formula = parse_formula(value_of(block, tag))
+        if formula is not None:
+            return formula, ()
+    for text, note in others:
+        formula = parse_moiety(text)
+        if formula is not None:
+            return formula, (note,)
+    return None, ()
 
 
 def choose_block(document: cif.Document) -> cif.Block | None:
@@ -130,7 +154,7 @@ def _column(block: cif.Block, tag: str, n_sites: int) -> list[str | None]:
     return [None if cif.is_null(v) else (v if v[0] not in "'\";" else str(cif.as_string(v))) for v in values]
 
 
-def _read_sites(block: cif.Block, formula: Formula | None) -> tuple[Site, ...]:
+def _read_sites(block: cif.Block, formula: Formula | None) -> tuple[tuple[Site, ...], tuple[Note, ...]]:
     n_sites = len(block.find_values("_atom_site_fract_x"))
     if n_sites == 0:
         raise RefusedError(Reason.NO_SITES, "no _atom_site_fract_x")
@@ -146,18 +170,37 @@ def _read_sites(block: cif.Block, formula: Formula | None) -> tuple[Site, ...]:
     alternatives = _alternative_sites(columns["disorder_assembly"], columns["disorder_group"])
     # SHELX: "constr" says that every hydrogen parameter follows from other atoms.
     constrained = value_of(block, "_refine_ls_hydrogen_treatment") == "constr" and not any(columns["calc_flag"])
+    charges = _type_charges(block)
     sites = []
     for i in range(n_sites):
         row = {name: column[i] for name, column in columns.items()}
-        site = _read_site(row, formula, alternatives[i], multiplicities[i], constrained)
+        charge = _charge(row["type_symbol"], charges)
+        site = _read_site(row, formula, alternatives[i], multiplicities[i], constrained, charge)
         if site is not None:
             sites.append(site)
-    return tuple(sites)
+    untyped = zip(columns["label"], columns["type_symbol"], strict=True)
+    metal_sites = any(label is not None and kind is None and is_metal_site(label) for label, kind in untyped)
+    return tuple(sites), (Note.ELEMENT_FROM_FORMULA,) if metal_sites else ()
+
+
+def _type_charges(block: cif.Block) -> dict[str, float]:
+    """Oxidation states by type symbol."""
+    symbols = _column(block, "_atom_type_symbol", len(block.find_values("_atom_type_symbol")))
+    numbers = _column(block, "_atom_type_oxidation_number", len(symbols))
+    found = {s: _number(n) for s, n in zip(symbols, numbers, strict=True) if s is not None and n is not None}
+    return {symbol: number for symbol, number in found.items() if math.isfinite(number)}
+
+
+def _charge(type_symbol: str | None, charges: dict[str, float]) -> float | None:
+    if type_symbol is None:
+        return None
+    return charges.get(type_symbol, charge_of_type(type_symbol))
 
 
 def _read_site(
-    row: dict[str, str | None], formula: Formula | None, alternative: bool, multiplicity: str | None, constrained: bool
-) -> Site | None:
+    row: dict[str, str | None], formula: Formula | None, alternative: bool, multiplicity: str | None,
+    constrained: bool, charge: float | None,
+) -> Site | None:  # fmt: skip
     label = row["label"] or row["type_symbol"] or ""
     is_dummy = (row["calc_flag"] or "").lower() == _DUMMY
     found = element_of_site(row["type_symbol"], label, formula)
@@ -183,12 +226,14 @@ def _read_site(
         attached=round(attached) if 0 <= attached <= _MAX_ATTACHED else None,
         multiplicity=round(declared) if 1 <= declared <= 192 else None,
         hint=hint_of_label(label, found[0]),
+        refined=frac is not None and any("(" in (row[axis] or "") for axis in _AXES),
+        charge=charge,
     )
 
 
 def _read_frac(row: dict[str, str | None]) -> tuple[float, float, float] | None:
     values = []
-    for axis in ("fract_x", "fract_y", "fract_z"):
+    for axis in _AXES:
         text = row[axis]
         if text is None:
             return None

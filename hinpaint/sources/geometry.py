@@ -1,6 +1,9 @@
 """Symmetry expansion of the asymmetric unit, and sites that lie too close."""
 
+from functools import lru_cache
+
 import numpy as np
+from numpy.typing import NDArray
 
 from hinpaint.crystal import FloatArray
 from hinpaint.sources.records import IntArray
@@ -8,6 +11,9 @@ from hinpaint.sources.records import IntArray
 MERGE_A = 0.1
 """Images of one site closer than this are one site on a special position: coordinates are rounded to 0.001 or worse,
 while real split sites lie further apart (and are partially occupied)."""
+
+_DENOMINATOR = 24
+"""Translations of all space groups, in any usual setting, are multiples of 1/24."""
 
 MAX_IMAGES = 50_000
 """Largest number of sites times operators that is expanded; far above what any stage accepts."""
@@ -40,23 +46,54 @@ def expand(lattice: FloatArray, rotations: FloatArray, translations: FloatArray,
         (k,) index of the asymmetric site and (k, 3) fractional coordinates, site by site in the source's order; the
         identity's image is kept as given, the others lie in [0, 1).
     """
-    images = np.einsum("mij,nj->nmi", rotations, frac) + translations
+    n_operators = len(rotations)
+    images = (frac @ rotations.reshape(-1, 3).T).reshape(-1, n_operators, 3) + translations
     images[:, 1:] -= np.floor(images[:, 1:])
     images[:, 1:][images[:, 1:] > 1 - 1e-9] = 0.0
     keep = np.ones(images.shape[:2], dtype=bool)
-    # In a group, a site is special exactly when another image falls on its first one.
-    from_first = _short_lengths(images - images[:, :1], lattice)
-    for i in np.flatnonzero((from_first < MERGE_A).sum(axis=1) > 1):
-        close = _short_lengths(images[i, :, None] - images[i, None, :], lattice) < MERGE_A
-        keep[i] = ~np.tril(close, -1).any(axis=1)
+    fixing = short_squares(images - images[:, :1], lattice) < MERGE_A**2
+    special = np.flatnonzero(np.count_nonzero(fixing, axis=1) > 1)
+    if special.size:
+        products = _products(rotations.tobytes(), translations.tobytes())
+        # Operators that keep a site where it is: two images coincide when these lead from one operator to the other.
+        for i in special:
+            keep[i] = products[:, fixing[i]].min(axis=1) == np.arange(n_operators)
     site = np.repeat(np.arange(len(frac), dtype=np.int64), keep.sum(axis=1))
     return site, images[keep]
 
 
-def _short_lengths(delta: FloatArray, lattice: FloatArray) -> FloatArray:
-    """Lengths of periodic differences; exact for lengths below half the cell's smallest height, which is all we ask."""
-    folded = delta - np.round(delta)
-    return np.asarray(np.linalg.norm(folded @ lattice, axis=-1), dtype=np.float64)
+@lru_cache(maxsize=1024)
+def _products(rotations: bytes, translations: bytes) -> NDArray[np.int16]:
+    """(m, m) number of the operator that is the product of two; computed once a group, from 64-bit floats."""
+    turns = np.rint(np.frombuffer(rotations).reshape(-1, 3, 3))
+    shifts = np.rint(np.frombuffer(translations).reshape(-1, 3) * _DENOMINATOR)
+    n_operators = len(turns)
+    # Each operator as one number: entries of rotations (-1, 0, 1) and shifts (0 to 23) are its digits. The entries of a
+    # product are bilinear in the factors, so the numbers of all products are one matrix product.
+    digits = 3.0 ** np.arange(9).reshape(3, 3)
+    places = 3.0**9 * _DENOMINATOR ** np.arange(3.0)
+    numbers = np.einsum("aij,ij->a", turns, digits) + shifts % _DENOMINATOR @ places
+    left = np.einsum("aij,ik->ajk", turns, digits).reshape(n_operators, 9)
+    shifted = (turns.reshape(-1, 3) @ shifts.T).reshape(n_operators, 3, n_operators) + shifts[:, :, None]
+    wanted = left @ turns.reshape(n_operators, 9).T + np.einsum("aib,i->ab", shifted % _DENOMINATOR, places)
+    order = np.argsort(numbers)
+    products: NDArray[np.int16] = order[np.searchsorted(numbers[order], wanted)].astype(np.int16)
+    return products
+
+
+def short_squares(delta: FloatArray, lattice: FloatArray) -> FloatArray:
+    """Squared lengths of periodic differences (..., 3); exact below half the cell's smallest height, never too small.
+
+    Args:
+        delta: (..., 3) differences of fractional coordinates.
+        lattice: (3, 3) rows, ångström.
+
+    Returns:
+        (...) squares in square ångström.
+    """
+    cartesian = (delta - np.rint(delta)) @ lattice
+    squares: FloatArray = np.einsum("...i,...i->...", cartesian, cartesian)
+    return squares
 
 
 def first_overlap(lattice: FloatArray, frac: FloatArray, reach_a: FloatArray) -> tuple[int, int, float] | None:
@@ -88,7 +125,7 @@ def first_overlap(lattice: FloatArray, frac: FloatArray, reach_a: FloatArray) ->
         if not near.size:
             break
         first, second = doubled[near], doubled[near + step]
-        distance = _short_lengths(frac[first] - frac[second], lattice)
+        distance = np.sqrt(short_squares(frac[first] - frac[second], lattice))
         excess = distance - np.minimum(reach_a[first], reach_a[second])
         if (excess < 0).any():
             found = int(np.argmin(np.where(excess < 0, distance, np.inf)))

@@ -1,7 +1,7 @@
 """What a source yields: the raw record as it was found, and the parsed record with its expanded cell."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import numpy as np
@@ -32,6 +32,9 @@ class Note(StrEnum):
     MULTIPLE_BLOCKS = "multiple_blocks"
     SYMMETRY_FROM_NAME = "symmetry_from_name"
     SYMMETRY_DISAGREES = "symmetry_disagrees"
+    FORMULA_FROM_MOIETY = "formula_from_moiety"
+    FORMULA_FROM_STRUCTURAL = "formula_from_structural"
+    ELEMENT_FROM_FORMULA = "element_from_formula"
 
 
 class RefusedError(Exception):
@@ -52,6 +55,8 @@ class RawRecord:
         text: decoded source text; None when the record was refused.
         sha256: SHA-256 of the record's bytes in hexadecimal; empty when they were not read.
         stop: why the record was refused; None when it was read.
+        origin: the record of another database that this one was made from, as ``database|id|revision`` (the revision
+            only where it is given); None when the source names none.
     """
 
     source_id: str
@@ -59,6 +64,7 @@ class RawRecord:
     text: str | None
     sha256: str
     stop: Stop | None = None
+    origin: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,11 +75,13 @@ class Formula:
         counts: atoms a formula unit; deuterium and tritium are counted as ``H``.
         has_deuterium: true when ``D`` or ``T`` was written.
         text: the formula as declared.
+        has_tritium: true when ``T`` was written.
     """
 
     counts: Mapping[str, float]
     has_deuterium: bool
     text: str
+    has_tritium: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +99,8 @@ class Site:
         attached: hydrogens the source declares as attached to this site; None when it does not say.
         multiplicity: sites in the cell as declared; None when not declared.
         hint: what the label says about hydrogens.
+        refined: true when a coordinate carries a standard uncertainty.
+        charge: oxidation state as declared for the site's type; None when not declared.
     """
 
     label: str
@@ -103,6 +113,8 @@ class Site:
     attached: int | None = None
     multiplicity: int | None = None
     hint: Hint | None = None
+    refined: bool = False
+    charge: float | None = None
 
     @property
     def is_full(self) -> bool:
@@ -125,6 +137,8 @@ class ParsedRecord:
         space_group: Hermann-Mauguin symbol as declared.
         is_theoretical: true when the record says it was computed, None when it does not say.
         notes: what the reader noticed.
+        other_formulae: further formulae as written (moiety, structural), unread.
+        density_g_cm3: declared density.
     """
 
     lattice: FloatArray
@@ -137,6 +151,8 @@ class ParsedRecord:
     space_group: str | None
     is_theoretical: bool | None
     notes: tuple[Note, ...] = ()
+    other_formulae: tuple[str, ...] = ()
+    density_g_cm3: float | None = None
 
     @property
     def species(self) -> tuple[str, ...]:
@@ -156,6 +172,13 @@ class ParsedRecord:
             if site.frac is None:
                 counted[i] = site.multiplicity or self.n_operators
         return counted
+
+    def without(self, dropped: Collection[int]) -> "ParsedRecord":
+        """Return the record with these of its ``sites`` gone from the cell; ``sites`` and their numbers stay."""
+        if not dropped:
+            return self
+        kept = ~np.isin(self.cell_site, list(dropped))
+        return replace(self, cell_site=self.cell_site[kept], cell_frac=self.cell_frac[kept])
 
     def cell_counts(self) -> dict[str, float]:
         """Occupancy-weighted number of sites with coordinates in the cell, by element."""

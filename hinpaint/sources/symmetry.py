@@ -98,17 +98,25 @@ def _from_texts(texts: list[str], named: tuple[str, ...] | None) -> Symmetry:
 
 @lru_cache(maxsize=4096)
 def _is_group(triplets: tuple[str, ...]) -> bool:
-    """Say whether the product of any two operators is listed; for a finite set that includes identity and inverses."""
+    """Say whether the product of any two operators is listed; for a finite set that includes identity and inverses.
+
+    A rotation becomes one number, its entries the digits in base 16; the numbers of all products are then one matrix
+    product, as every entry of a product is bilinear in the factors.
+    """
     operators = [gemmi.Op(t) for t in triplets]
-    rotations = np.array([op.rot for op in operators], dtype=np.int64) // gemmi.Op.DEN
-    translations = np.array([op.tran for op in operators], dtype=np.int64)
-    listed = {r.tobytes() + t.tobytes() for r, t in zip(rotations, translations, strict=True)}
-    for rotation, translation in zip(rotations, translations, strict=True):
-        products = rotation @ rotations
-        moved = (translations @ rotation.T + translation) % gemmi.Op.DEN
-        if any(r.tobytes() + t.tobytes() not in listed for r, t in zip(products, moved, strict=True)):
-            return False
-    return True
+    rotations = np.array([op.rot for op in operators], dtype=np.float64) / gemmi.Op.DEN
+    translations = np.array([op.tran for op in operators], dtype=np.float64)
+    if np.abs(rotations).max() > 1:  # in no setting that is used; digits of products would run over
+        return False
+    digits = 16.0 ** np.arange(9).reshape(3, 3)
+    n_operators = len(operators)
+    left = np.einsum("aij,ik->ajk", rotations, digits).reshape(n_operators, 9)
+    products = left @ rotations.reshape(n_operators, 9).T
+    moved = (rotations.reshape(-1, 3) @ translations.T).reshape(n_operators, 3, n_operators) + translations[:, :, None]
+    places = gemmi.Op.DEN ** np.arange(3.0)
+    listed = np.einsum("aij,ij->a", rotations, digits) + 16.0**9 * (translations % gemmi.Op.DEN @ places)
+    found = products + 16.0**9 * np.einsum("aib,i->ab", moved % gemmi.Op.DEN, places)
+    return bool(np.isin(found, listed).all())
 
 
 def _assemble(triplets: list[str], notes: tuple[Note, ...]) -> Symmetry:
@@ -116,8 +124,7 @@ def _assemble(triplets: list[str], notes: tuple[Note, ...]) -> Symmetry:
     if "x,y,z" not in triplets:
         raise RefusedError(Reason.UNKNOWN_SYMMETRY, "the operators lack the identity")
     triplets.remove("x,y,z")
-    matrices = [_matrix(t) for t in ("x,y,z", *triplets)]
-    return Symmetry(np.stack([m[0] for m in matrices]), np.stack([m[1] for m in matrices]), notes)
+    return Symmetry(*_matrices(("x,y,z", *triplets)), notes)
 
 
 @lru_cache(maxsize=8192)
@@ -126,16 +133,22 @@ def _operator(text: str) -> str | None:
     if len(text) > 100:
         return None
     try:
-        return str(gemmi.Op(text.lower().replace(" ", "")).wrap().triplet())
+        operator = gemmi.Op(text.lower().replace(" ", "")).wrap()
     except (ValueError, RuntimeError):
         return None
+    # "x,,z" parses too, as an operator that flattens the crystal.
+    return str(operator.triplet()) if abs(operator.det_rot()) == gemmi.Op.DEN**3 else None
 
 
-@lru_cache(maxsize=8192)
-def _matrix(triplet: str) -> tuple[FloatArray, FloatArray]:
-    operator = gemmi.Op(triplet)
-    rotation, translation = np.array(operator.rot, dtype=np.float64), np.array(operator.tran, dtype=np.float64)
-    return rotation / gemmi.Op.DEN, translation / gemmi.Op.DEN
+@lru_cache(maxsize=1024)
+def _matrices(triplets: tuple[str, ...]) -> tuple[FloatArray, FloatArray]:
+    """Rotations (m, 3, 3) and translations (m, 3); shared by all records of a group, so they cannot be written to."""
+    operators = [gemmi.Op(triplet) for triplet in triplets]
+    rotations = np.array([op.rot for op in operators], dtype=np.float64) / gemmi.Op.DEN
+    translations = np.array([op.tran for op in operators], dtype=np.float64) / gemmi.Op.DEN
+    rotations.setflags(write=False)
+    translations.setflags(write=False)
+    return rotations, translations
 
 
 def _from_name(block: cif.Block, alpha: float, gamma: float) -> tuple[str, ...] | None:

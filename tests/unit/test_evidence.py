@@ -1,16 +1,19 @@
 """Counting hydrogen: invented CIF text whose answer is known."""
 # ruff: noqa: E501 - a case reads best on one line
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hinpaint.codes import CODE_EXPLANATIONS, Code
+from hinpaint.codes import CODE_EXPLANATIONS, CODES, Code
 from hinpaint.config import Mode
 from hinpaint.evidence import Evidence, choose_mode, weigh
 from hinpaint.sources.cif import parse_cif
 from hinpaint.sources.records import ParsedRecord
+from hinpaint.tabledoc import codes_markdown
 from hinpaint.whynot import Reason, Stop
 
 GROUPS = {"P 1": 1, "P -1": 2, "P 1 21/c 1": 4, "P 21 21 21": 4, "P b c a": 8, "C 1 2/c 1": 8}
@@ -70,7 +73,8 @@ def test_missing_hydrogen_is_counted(case: tuple[str, int, int]) -> None:
         return
     assert evidence.conflict is None, evidence
     assert (evidence.n_declared, evidence.n_missing) == (present + missing, missing)
-    assert 0.8 < evidence.confidence <= 1
+    assert (evidence.n_missing_low, evidence.n_missing_high) == (missing, missing)
+    assert 0.75 < evidence.confidence <= 1
     mode = choose_mode(("reconstruct", "benchmark"), evidence)
     assert mode == ("reconstruct" if missing else "benchmark")
 
@@ -134,7 +138,7 @@ def test_less_evidence_is_less_sure() -> None:
         (cif(HOST, "Ca O Na H2"), Reason.FORMULA_MISMATCH),
         (cif(HOST, "Ca O H0.5"), Reason.DISORDERED_HYDROGEN),
         (cif(["O1 .1 .1 .1 .5", "O2 .2 .1 .1 .5", "Ca1 .5 .5 .5 1"], "Ca O H2", columns="occupancy"), Reason.DISORDERED_HOST),
-        (cif(["O1 .1 .1 .1 1", "Ca1 .5 .5 .5 1", "H1 .2 .1 .1 .5"], "Ca O H2", columns="occupancy"), Reason.DISORDERED_HYDROGEN),
+        (cif(["O1 .1 .1 .1 1", "Ca1 .5 .5 .5 1", "H1 .2 .1 .1 .5"], None, columns="occupancy"), Reason.DISORDERED_HYDROGEN),
         (cif(["O1 .1 .1 .1", "O2 .1 .1 .13", "Ca1 .5 .5 .5"], "Ca O2 H"), Reason.OVERLAPPING_SITES),
         (cif([*HOST, "H1 .2 .1 .1", "H2 .3 .1 .1"], "Ca O H"), Reason.CONFLICTING_EVIDENCE),
         (cif(["O1 .1 .1 .1 1", "Ca1 .5 .5 .5 0"], "Ca O H2", columns="attached_hydrogens"), Reason.CONFLICTING_EVIDENCE),
@@ -177,5 +181,153 @@ def test_any_element_can_be_the_target() -> None:
 
 
 def test_every_code_is_explained() -> None:
-    assert set(CODE_EXPLANATIONS) == set(Code)
+    assert set(CODE_EXPLANATIONS) == set(Code) == set(CODES)
+    assert all(0 < info.factor <= 1 for info in CODES.values())
     assert np.all([text and not text.endswith(".") for text in CODE_EXPLANATIONS.values()])
+
+
+def test_conflicts_give_ranges() -> None:
+    attached = judge(cif(["O1 .1 .1 .1 3", "Ca1 .5 .5 .5 0"], "Ca O H2", columns="attached_hydrogens"))
+    assert (attached.n_missing, attached.n_missing_low, attached.n_missing_high) == (None, 2, 3)
+    water = cif(["O1 .1 .1 .1", "O2 .2 .1 .1", "Ca1 .5 .5 .5"], "Ca O2 H2", 1)
+    moiety = judge(water.replace("loop_", "_chemical_formula_moiety 'Ca, 2(H2 O)'\nloop_"))
+    assert (moiety.n_missing, moiety.n_missing_low, moiety.n_missing_high) == (None, 2, 4)
+    assert Code.FORMULAE_DISAGREE in moiety.codes
+    # The sum does not fit the host, the moieties do: the count stays open, and both readings stand in the range.
+    wrong = judge(
+        water.replace("Ca O2 H2", "Ca O H2").replace("loop_", "_chemical_formula_moiety 'Ca, 2(H2 O)'\nloop_")
+    )
+    assert (wrong.n_missing, wrong.n_missing_low, wrong.n_missing_high) == (None, 2, 4)
+    assert {Code.HOST_MISMATCH, Code.MISSING_ALL} <= set(wrong.codes)
+    labels = judge(cif(["Wat1 .1 .1 .1"], None))
+    assert (labels.n_missing, labels.n_missing_low, labels.n_missing_high) == (None, 2, None)
+    fraction = judge(cif(HOST, "Ca O H1.5", 1))
+    assert (fraction.n_missing, fraction.n_missing_low, fraction.n_missing_high) == (None, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("tag", "written", "code"),
+    [
+        ("moiety", "Ca 2+, 2(H2 O)", Code.FORMULA_FROM_MOIETY),
+        ("structural", "Ca (H2 O)2", Code.FORMULA_FROM_STRUCTURAL),
+    ],
+)
+def test_other_formulae_stand_in_for_the_sum(tag: str, written: str, code: Code) -> None:
+    text = cif(["O1 .1 .1 .1", "O2 .2 .1 .1", "Ca1 .5 .5 .5"], None)
+    for unreadable in ("", "_chemical_formula_sum '?'\n", "_chemical_formula_sum 'Ca O2 Hx'\n"):
+        evidence = judge(text.replace("loop_", f"_chemical_formula_{tag} '{written}'\n{unreadable}loop_"))
+        assert (evidence.n_declared_per_formula, evidence.n_missing) == (4, 4)
+        assert code in evidence.codes
+
+
+def test_z_from_density() -> None:
+    # No two elements agree on Z, so the sites do not say it; two units weigh 0.187 g in a cubic centimetre.
+    text = cif(["O1 .1 .1 .1 .5", "K1 .3 .3 .3 .7", "Ca1 .5 .5 .5 .9"], "Ca O K H2", columns="occupancy")
+    assert judge(text).z is None
+    evidence = judge(text.replace("loop_", "_exptl_crystal_density_diffrn 0.187(2)\nloop_"))
+    assert (evidence.z, evidence.n_declared, evidence.n_missing) == (2, 4, 4)
+    assert Code.Z_FROM_DENSITY in evidence.codes
+    assert evidence.conflict is not None  # the host stays disordered
+    assert evidence.conflict.reason is Reason.DISORDERED_HOST
+
+
+@pytest.mark.parametrize(
+    ("occupancy", "taken"), [("0.96(1)", True), ("0.95", True), ("0.94", False), ("0.5", False), ("1.2", False)]
+)
+def test_a_nearly_full_host_is_taken(occupancy: str, taken: bool) -> None:
+    evidence = judge(
+        cif(
+            [f"O1 .1 .1 .1 {occupancy}", "Ca1 .5 .5 .5 1", "K1 .7 .7 .7 1", "K2 .7 .2 .7 1"],
+            "Ca O K2 H2",
+            1,
+            columns="occupancy",
+        )
+    )
+    assert (Code.HOST_ORDERED in evidence.codes) is taken
+    assert evidence.n_missing == 2
+    assert (
+        evidence.conflict is None
+        if taken
+        else evidence.conflict == Stop(Reason.DISORDERED_HOST, "1 host sites not fully occupied: O1")
+    )
+
+
+def test_disordered_hydrogen_is_placed_anew_where_the_formula_counts_it() -> None:
+    halves = ["O1 .1 .1 .1 1", "Ca1 .5 .5 .5 1", "H1 .18 .1 .1 1", "H2 .1 .18 .1 .5", "H3 .1 .02 .1 .5"]
+    evidence = judge(cif(halves, "Ca O H2", columns="occupancy"))
+    assert (evidence.n_sites, evidence.n_missing, evidence.dropped) == (2, 1, (3, 4))
+    assert {Code.COMPLETE, Code.DISORDERED_TARGET, Code.DISORDERED_TARGET_REPLACED} <= set(evidence.codes)
+    assert choose_mode(ALL, evidence) == "reconstruct"
+    assert choose_mode(("benchmark",), evidence) == Stop(
+        Reason.NOT_SELECTED, "1 sites missing, but the source's mode is benchmark"
+    )
+    for formula, reason in (
+        ("Ca O H", Reason.DISORDERED_HYDROGEN),
+        ("Ca O H1.5", Reason.DISORDERED_HYDROGEN),
+        ("Ca O2 H2", Reason.FORMULA_MISMATCH),
+    ):
+        refused = judge(cif(halves, formula, columns="occupancy"))
+        assert refused.conflict is not None
+        assert (refused.conflict.reason, refused.dropped, refused.n_missing) == (reason, (), None)
+
+
+@pytest.mark.parametrize(
+    ("x", "partner", "code"),
+    [
+        (0.1 + 0.97 / 12, "O1", None), (0.1 + 0.82 / 12, "O1", Code.XRAY_SHORTENED), (0.1 + 1.2 / 12, "O1", None),
+        (0.1 + 0.60 / 12, "O1", Code.XH_DISTANCE_ODD), (0.1 + 1.5 / 12, "O1", Code.XH_DISTANCE_ODD),
+        (0.1 + 0.95 / 12, "C1", Code.XRAY_SHORTENED), (0.1 + 1.09 / 12, "C1", None), (0.1 + 2.0 / 12, "Fe1", None),
+        (0.1 + 1.35 / 12, "B1", None), (0.1 + 3.5 / 12, "Fe1", Code.XH_DISTANCE_ODD),
+    ],
+)  # fmt: skip
+def test_distances_are_held_against_neutrons(x: float, partner: str, code: Code | None) -> None:
+    evidence = judge(cif([f"{partner} .1 .1 .1", "Ca1 .9 .9 .9", f"H1 {x:.6f} .1 .1"], f"Ca {partner[:-1]} H"))
+    assert evidence.d_xh_min_a == evidence.d_xh_max_a == pytest.approx((x - 0.1) * 12, abs=1e-4)
+    assert [c for c in evidence.codes if c in (Code.XRAY_SHORTENED, Code.XH_DISTANCE_ODD)] == ([code] if code else [])
+
+
+def test_hydrogens_too_close() -> None:
+    near = judge(cif([*HOST, "H1 .18 .1 .1", "H2 .1 .18 .1"], "Ca O H2"))
+    assert near.d_hh_min_a == pytest.approx(0.08 * 12 * 2**0.5)
+    assert Code.HH_DISTANCE_SHORT not in near.codes
+    assert Code.HH_DISTANCE_SHORT in judge(cif([*HOST, "H1 .18 .1 .1", "H2 .16 .16 .1"], "Ca O H2")).codes
+
+
+# Portlandite without its hydrogens; lattice and the one free coordinate are in any textbook.
+PORTLANDITE = (
+    "data_p\n_cell_length_a 3.59\n_cell_length_b 3.59\n_cell_length_c 4.91\n_cell_angle_gamma 120\n"
+    "_chemical_formula_sum 'Ca H2 O2'\n_symmetry_space_group_name_H-M 'P -3 m 1'\nloop_\n_atom_site_label\n"
+    "_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\nCa1 0 0 0\nO1 0.3333 0.6667 0.234\n"
+)
+
+
+def test_charges_and_bond_valences_support_a_count() -> None:
+    evidence = judge(PORTLANDITE)
+    assert (evidence.n_missing, evidence.charge_balance, evidence.bond_valence_missing) == (2, 0, 2)
+    assert {Code.CHARGE_BALANCED, Code.BOND_VALENCE_CONFIRMS} <= set(evidence.codes)
+    wrong = judge(PORTLANDITE.replace("'Ca H2 O2'", "'Ca H4 O2'"))
+    assert (wrong.charge_balance, wrong.bond_valence_missing) == (2, 2)
+    assert {Code.CHARGE_UNBALANCED, Code.BOND_VALENCE_DISAGREES} <= set(wrong.codes)
+    assert wrong.confidence < evidence.confidence
+    declared = judge(PORTLANDITE.replace("Ca1 0", "Ca4+ 0").replace("_atom_site_label", "_atom_site_type_symbol"))
+    assert declared.charge_balance == 2
+    organic = judge(cif(["C1 .1 .1 .1", "O1 .2 .1 .1"], "C O H4"))
+    assert (organic.charge_balance, organic.bond_valence_missing) == (None, None)
+
+
+def test_isotopes() -> None:
+    assert Code.DEUTERIUM in judge(cif([*HOST, "D1 .2 .1 .1"], "Ca O D")).codes
+    tritium = judge(cif([*HOST, "T1 .2 .1 .1"], "Ca O T"))
+    assert (tritium.n_missing, tritium.n_sites) == (0, 1)
+    assert Code.TRITIUM in tritium.codes
+    assert Code.DEUTERIUM not in tritium.codes
+
+
+def test_refined_sites_carry_an_uncertainty() -> None:
+    evidence = judge(cif([*HOST, "H1 .18(1) .1 .1", "H2 .1 .18 .1"], "Ca O H2"))
+    assert (evidence.n_refined, evidence.n_sites) == (1, 2)
+
+
+def test_the_documentation_holds_every_code() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "census.md").read_text(encoding="utf-8")
+    assert codes_markdown() in text

@@ -1,13 +1,22 @@
+import gemmi
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hinpaint.sources.chemistry import element_of_site, hill_formula, hint_of_label, parse_formula
+from hinpaint.sources.chemistry import (
+    charge_of_type,
+    element_of_site,
+    hill_formula,
+    hint_of_label,
+    parse_formula,
+    parse_moiety,
+)
 from hinpaint.sources.cif import parse_cif
 from hinpaint.sources.geometry import expand, first_overlap, snap_thirds
 from hinpaint.sources.optimade import parse_optimade
 from hinpaint.sources.records import Hint, Note, ParsedRecord
+from hinpaint.sources.symmetry import _is_group
 from hinpaint.whynot import Reason, Stop
 
 CELL = "_cell_length_a 4\n_cell_length_b 5\n_cell_length_c 6.0(2)\n_cell_angle_alpha 90\n_cell_angle_beta 90\n_cell_angle_gamma 90\n"  # fmt: skip
@@ -73,7 +82,7 @@ def test_symmetry_sources() -> None:
         is Reason.UNKNOWN_SYMMETRY
     )
     for symmetry in ("", "_symmetry_space_group_name_H-M 'X4bm'\n_space_group_IT_number 100\n",
-                     "loop_\n_symmetry_equiv_pos_as_xyz\nx,y\n", "loop_\n_symmetry_equiv_pos_as_xyz\n-x,-y,-z\n"):  # fmt: skip
+                     "loop_\n_symmetry_equiv_pos_as_xyz\nx,y\n", "loop_\n_symmetry_equiv_pos_as_xyz\nx,y,z\n'x,,z'\n", "loop_\n_symmetry_equiv_pos_as_xyz\n-x,-y,-z\n"):  # fmt: skip
         assert refused(cif(site, symmetry=symmetry)) is Reason.UNKNOWN_SYMMETRY
 
 
@@ -128,13 +137,55 @@ def test_reasons(text: str, reason: Reason) -> None:
         ("?x", "Si1", None, "Si"), (None, "Wat1", "W O4 H2", "O"), (None, "W1", "W O3", "W"), (None, "W1", "Ca O H2", "O"),
         (None, "OW1", "O H2", "O"), (None, "O-H2", None, "O"), (None, "OH", "O H", "O"), (None, "HO1", "H2 O", "H"),
         (None, "Ho1", "Ho2 O3", "Ho"), (None, "CL1", "C Cl4", "Cl"), (None, "CA1", "C6 H6", "C"), (None, "CaM2", "Ca O", "Ca"),
-        (None, "SiT1", None, "Si"), (None, "D1", "D2 O", "H"), (None, "T1", "Si O2", None), (None, "M1", "Mn O", None),
+        (None, "SiT1", None, "Si"), (None, "D1", "D2 O", "H"), (None, "T1", "Si O2", None), (None, "M1", "Mn O", "Mn"), (None, "M(2)", "Fe Mn O", None),
+        (None, "H2O", "Ca O2 H2", "O"), (None, "H2O1", "Mg O2 H2", "O"), (None, "H2O", "C2 H6 O2", "H"), (None, "T1", "T2 O", "H"),
         (None, "1", None, None), (None, "H(C1)", "C H4", "H"),
     ],
 )  # fmt: skip
 def test_elements(type_symbol: str | None, label: str, formula: str | None, element: str | None) -> None:
     found = element_of_site(type_symbol, label, parse_formula(formula))
     assert (found[0] if found else None) == element
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        ("2(C12 H12 Ag N2 +), C4 H2 O4 2-, 9(H2 O)", {"C": 28, "H": 44, "Ag": 2, "N": 4, "O": 13}),
+        ("Ba3 [V10 O28 ], 19H2 O", {"Ba": 3, "V": 10, "O": 47, "H": 38}), ("(C5 H4 N2 2+)n,n(Al F5 2-)", {"C": 5, "H": 4, "N": 2, "Al": 1, "F": 5}),
+        ("n[N3 H9 Zn]^2+^,[C4 N4 Cu2]~n~^2n-^", {"N": 7, "H": 9, "Zn": 1, "C": 4, "Cu": 2}), ("Ca S O4 . 2H2 O", {"Ca": 1, "S": 1, "O": 6, "H": 4}),
+        ("Rb (Mo2 P2 O10) (H2 O)0.9", {"Rb": 1, "Mo": 2, "P": 2, "O": 10.9, "H": 1.8}), ("[(CH~3~)~4~N]Cl", {"C": 4, "H": 12, "N": 1, "Cl": 1}),
+        ("K +, Cl -", {"K": 1, "Cl": 1}), ("0.5(C H4 O), Fe 3+", {"C": 0.5, "H": 2, "O": 0.5, "Fe": 1}),
+        ("Na +, x(H2 O)", None), ("C4 H8 O, solvent", None), ("(((", None), ("", None), ("1, 2", None), ("?", None),
+    ],
+)  # fmt: skip
+def test_moieties(text: str, counts: dict[str, float] | None) -> None:
+    formula = parse_moiety(text)
+    assert (dict(formula.counts) if formula else None) == (None if counts is None else pytest.approx(counts))
+
+
+def test_oxidation_states_of_types() -> None:
+    symbols = ("Fe3+", "O-2", "O2-", "Na+", "Cl-", "C+4", "Fe0+", "O1.5-", "Fe", "O..-")
+    assert [charge_of_type(s) for s in symbols] == [3, -2, -2, 1, -1, 4, 0, -1.5, None, None]
+    types = "loop_\n_atom_type_symbol\n_atom_type_oxidation_number\nFe 2\nO -2\nN ?\n"
+    sites = read(
+        cif("Fe1 Fe 0 0 0\nO1 O 0 0 .5\nN1 N 0 .5 .5", "label type_symbol fract_x fract_y fract_z", more=types)
+    ).sites
+    assert [site.charge for site in sites] == [2, -2, None]
+
+
+def test_sites_can_be_left_out_of_the_cell() -> None:
+    record = read(cif("O1 0.1 0.2 0.3\nFe1 0 0 0\nH1 .5 0.5 0.4", symmetry=PMINUS1))
+    assert record.without(()) is record
+    assert record.without([0]).species == ("Fe", "H", "H")
+    assert record.without([0]).sites == record.sites
+
+
+def test_groups_are_recognised_by_all_their_products() -> None:
+    for name in ("P 1", "P -3 m 1", "F d -3 m", "R -3 c:R", "I a -3 d"):
+        triplets = tuple(op.wrap().triplet() for op in gemmi.find_spacegroup_by_name(name).operations())
+        assert _is_group(triplets)
+        assert len(triplets) == 1 or not _is_group(triplets[:-1])
+    assert not _is_group(("x,y,z", "2*x,y,z"))
 
 
 def test_hints_are_for_oxygen_only() -> None:
@@ -202,3 +253,39 @@ def test_optimade_structure() -> None:
     for bad in ("{}", "[]", "1", '{"attributes": {"lattice_vectors": 3}}', text.replace("[1, 1, 1]", "[1, 1, NaN]"),
                 text.replace("[1, 1, 1]", "[1, 1]"), text.replace("[2, 0, 0]", "[0, 0, 0]"), text.replace('"O1", "D"', '"O1"')):  # fmt: skip
         assert isinstance(parse_optimade(bad), Stop)
+
+
+@pytest.mark.parametrize(
+    ("name", "angles", "n_sites"),
+    [
+        ("P 1 21/n 1", (90, 100, 90), 4), ("P 1 1 21/b", (90, 90, 100), 4), ("I 1 2/a 1", (90, 95, 90), 8),
+        ("P 21 n b", (90, 90, 90), 4), ("B 1 1 2/m", (90, 90, 100), 8), ("R -3 c", (90, 90, 120), 36),
+        ("R -3 c", (55, 55, 55), 12), ("R -3 c {rhombohedral axes}", (55, 55, 55), 12), ("P 42/n m c :1", (90, 90, 90), 16),
+        ("P 42/n m c :2", (90, 90, 90), 16), ("F d 1", (90, 100, 90), None),
+    ],
+)  # fmt: skip
+def test_settings_by_name(name: str, angles: tuple[float, float, float], n_sites: int | None) -> None:
+    cell = "".join(f"_cell_length_{axis} 15\n" for axis in "abc")
+    cell += "".join(
+        f"_cell_angle_{angle} {value}\n" for angle, value in zip(("alpha", "beta", "gamma"), angles, strict=True)
+    )
+    text = cif("O1 0.11 0.23 0.37", cell=cell, symmetry=f"_symmetry_space_group_name_H-M '{name}'\n")
+    if n_sites is None:
+        assert refused(text) is Reason.UNKNOWN_SYMMETRY
+    else:
+        assert len(read(text).cell_frac) == n_sites
+
+
+def test_mixed_sites_are_weighted_and_disordered() -> None:
+    columns = "label type_symbol fract_x fract_y fract_z occupancy"
+    record = read(cif("M1a Mg2+ 0 0 0 0.6\nM1b Fe2+ 0 0 0 0.4(1)\nO1 O 0.5 0.5 0.5 1", columns, symmetry=PMINUS1))
+    assert record.cell_counts() == {"Mg": 0.6, "Fe": 0.4, "O": 1.0}
+    assert not record.is_ordered
+
+
+def test_groups_of_sign_only_are_no_alternatives() -> None:
+    columns = "label fract_x fract_y fract_z disorder_assembly disorder_group"
+    signs = read(cif("O1 0 0 0 A -1\nO2 0.3 0.3 0.3 A -1\nN1 .6 .6 .6 . .", columns)).sites
+    assert [site.alternative for site in signs] == [False, False, False]
+    groups = read(cif("O1 0 0 0 A 1\nO2 0.3 0.3 0.3 A 2\nN1 .6 .6 .6 . .", columns)).sites
+    assert [site.alternative for site in groups] == [True, True, False]
