@@ -1,30 +1,35 @@
 """Parquet files that are either complete or absent, with their provenance inside."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from hinpaint.files import write_atomic
+from hinpaint.files import open_atomic, write_atomic
 from hinpaint.tables import SCHEMA_VERSION, Table
 
 _PROVENANCE = b"hinpaint_provenance"
+_PARQUET: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+_GROUP_ROWS = 8192
+_GROUP_WEIGHT = 32_000_000
 
 
 class StoreError(Exception):
     """A file is missing, damaged, or not the table it should be. The message names the file and the remedy."""
 
 
-def to_table(table: Table, rows: Iterable[Mapping[str, Any]], run_id: str) -> pa.Table:
+def to_table(table: Table, rows: Iterable[Mapping[str, Any]], run_id: str, *, sort: bool = True) -> pa.Table:
     """Turn rows into an Arrow table of the declared schema, sorted by the table's key.
 
     Args:
         table: definition from :mod:`hinpaint.tables`.
         rows: one mapping a row; ``run_id`` and ``schema_version`` are filled in.
         run_id: name of the run.
+        sort: False leaves the rows in the order they come.
 
     Raises:
         StoreError: a row has an unknown column, lacks one, or holds a value of another type.
@@ -43,7 +48,7 @@ def to_table(table: Table, rows: Iterable[Mapping[str, Any]], run_id: str) -> pa
     for field in schema:
         if not field.nullable and arrow[field.name].null_count:
             raise StoreError(f"table {table.name}: column {field.name} must not be empty")
-    return arrow.sort_by([(name, "ascending") for name in table.key])
+    return arrow.sort_by([(name, "ascending") for name in table.key]) if sort else arrow
 
 
 def write_table(
@@ -64,10 +69,67 @@ def write_table(
         The Arrow table as written.
     """
     arrow = rows if isinstance(rows, pa.Table) else to_table(table, rows, run_id)
-    footer = json.dumps(dict(provenance or {}), sort_keys=True).encode()
-    arrow = arrow.replace_schema_metadata({**(table.schema.metadata or {}), _PROVENANCE: footer})
-    write_atomic(path, lambda handle: pq.write_table(arrow, handle, compression="zstd", write_page_checksum=True))
+    arrow = arrow.replace_schema_metadata(_metadata(table, provenance))
+    write_atomic(path, lambda handle: pq.write_table(arrow, handle, **_PARQUET))
     return arrow
+
+
+class TableWriter:
+    """Collects rows and writes them as row groups; :func:`open_table` makes one."""
+
+    def __init__(self, table: Table, run_id: str, parquet: pq.ParquetWriter) -> None:
+        self.n_rows = 0
+        self._table, self._run_id, self._parquet = table, run_id, parquet
+        self._rows: list[Mapping[str, Any]] = []
+        self._weight = 0
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append one row; ``run_id`` and ``schema_version`` are filled in.
+
+        Raises:
+            StoreError: now or with a later row: a row does not fit the table.
+        """
+        self._rows.append(row)
+        self._weight += sum(len(value) for value in row.values() if hasattr(value, "__len__"))
+        self.n_rows += 1
+        if len(self._rows) >= _GROUP_ROWS or self._weight >= _GROUP_WEIGHT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write the rows that are held as one row group."""
+        if self._rows:
+            self._parquet.write_table(to_table(self._table, self._rows, self._run_id, sort=False), _GROUP_ROWS)
+        self._rows, self._weight = [], 0
+
+
+@contextmanager
+def open_table(
+    path: Path, table: Table, run_id: str, provenance: Mapping[str, Any] | None = None
+) -> Iterator[TableWriter]:
+    """Write one table of any length row by row, atomically and in constant memory.
+
+    Rows stay in the order they come: a stream cannot be sorted, and :func:`read_tables` sorts. A row group ends after a
+    fixed number of rows or of characters and list items in them, so equal rows give equal bytes.
+
+    Args:
+        path: final path; it appears when the block ends without an exception.
+        table: definition from :mod:`hinpaint.tables`.
+        run_id: name of the run.
+        provenance: as in :func:`write_table`.
+
+    Yields:
+        The writer.
+    """
+    schema = table.schema.with_metadata(_metadata(table, provenance))
+    with open_atomic(path) as handle, pq.ParquetWriter(handle, schema, **_PARQUET) as parquet:
+        writer = TableWriter(table, run_id, parquet)
+        yield writer
+        writer.flush()
+
+
+def _metadata(table: Table, provenance: Mapping[str, Any] | None) -> dict[bytes, bytes]:
+    footer = json.dumps(dict(provenance or {}), sort_keys=True).encode()
+    return {**(table.schema.metadata or {}), _PROVENANCE: footer}
 
 
 def read_table(path: Path, table: Table) -> pa.Table:
@@ -78,10 +140,13 @@ def read_table(path: Path, table: Table) -> pa.Table:
     """
     try:
         arrow = pq.read_table(path, page_checksum_verification=True, partitioning=None)
+        n_rows = pq.read_metadata(path).num_rows
     except FileNotFoundError as error:
         raise StoreError(f"{path} does not exist; run the stage that makes it") from error
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError) as error:  # a damaged name is a UnicodeDecodeError
         raise StoreError(f"{path} is damaged ({error}); delete it and run again") from error
+    if len(arrow) != n_rows:  # checksums cover the pages, not the footer that lists them
+        raise StoreError(f"{path} is damaged ({len(arrow)} rows of {n_rows}); delete it and run again")
     if not arrow.schema.equals(table.schema, check_metadata=False):
         raise StoreError(f"{path} is not a {table.name} table of schema {SCHEMA_VERSION}; delete it and run again")
     return arrow

@@ -13,6 +13,7 @@ class Reason(StrEnum):
 
     # reading
     UNREADABLE = "unreadable"
+    TIME_LIMIT = "time_limit"
     TOO_LARGE_FILE = "too_large_file"
     UNSAFE_PATH = "unsafe_path"
     DUPLICATE_ID = "duplicate_id"
@@ -30,6 +31,7 @@ class Reason(StrEnum):
     NOTHING_MISSING = "nothing_missing"
     NO_TARGET_ELEMENT = "no_target_element"
     NO_HOST = "no_host"
+    LICENCE_NOT_REDISTRIBUTABLE = "licence_not_redistributable"
     # planning
     TOO_MANY_SITES = "too_many_sites"
     NOT_SELECTED = "not_selected"
@@ -51,6 +53,7 @@ class Reason(StrEnum):
 
 EXPLANATIONS: dict[Reason, str] = {
     Reason.UNREADABLE: "the record could not be parsed; the detail holds the parser's message",
+    Reason.TIME_LIMIT: "reading the record took longer than the source's time_limit_s",
     Reason.TOO_LARGE_FILE: "the record is larger than the configured bound",
     Reason.UNSAFE_PATH: "the archive member is a link, absolute, or climbs out of the archive",
     Reason.DUPLICATE_ID: "an earlier record of the same source carries the same id",
@@ -58,8 +61,8 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.NO_SITES: "the record has no atom site with coordinates",
     Reason.UNKNOWN_SYMMETRY: "neither symmetry operators nor a known space group are given",
     Reason.UNKNOWN_ELEMENT: "a site carries no recognisable element",
-    Reason.DISORDERED_HOST: "a site that is not of the target element is partially occupied or shared",
-    Reason.DISORDERED_HYDROGEN: "sites of the target element are partially occupied or in alternative groups",
+    Reason.DISORDERED_HOST: "a site of another element is partially occupied (below 0.95), shared or alternative",
+    Reason.DISORDERED_HYDROGEN: "sites of the target element are disordered and no formula says how many there are",
     Reason.OVERLAPPING_SITES: "two sites of the expanded cell are closer than any chemistry allows",
     Reason.FORMULA_UNREADABLE: "no chemical formula is declared, or it cannot be read",
     Reason.FORMULA_MISMATCH: "formula and sites differ in other elements than the target element",
@@ -67,8 +70,9 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.NOTHING_MISSING: "all sites of the target element are present",
     Reason.NO_TARGET_ELEMENT: "the record holds no target element, neither in formula nor in sites",
     Reason.NO_HOST: "the structure would have no site left without the target element",
+    Reason.LICENCE_NOT_REDISTRIBUTABLE: "the source's licence does not let a release pass the record on",
     Reason.TOO_MANY_SITES: "the completed cell has more sites than select.max_sites",
-    Reason.NOT_SELECTED: "the chemistry lies outside select.elements, or no mode of the source fits the entry",
+    Reason.NOT_SELECTED: "outside select.elements, no mode of the source fits the entry, or it is retracted",
     Reason.OVER_LIMIT: "select.limit entries had been taken before this one",
     Reason.UNSUPPORTED_ELEMENT: "the model or the potential does not know an element of this entry",
     Reason.NO_ROOM: "no start position keeps the minimum distances",

@@ -7,9 +7,16 @@ def source_of(wildcards):
     return settings.sources[source].path
 
 
+def state_of_source(wildcards):
+    """Time and size of an ingest job's source: any change makes the job stale, also one to an older date."""
+    state = source_of(wildcards).stat()
+    return [state.st_mtime_ns, state.st_size]
+
+
 rule ingest:
+    # A date in the future would make the job stale at every run, so dates are compared as parameters.
     input:
-        source_of,
+        ancient(source_of),
     output:
         records=RESULTS / "records/shard={part}.parquet",
         entries=RESULTS / "entries/shard={part}.parquet",
@@ -23,12 +30,15 @@ rule ingest:
         RESULTS / "benchmarks/ingest/shard={part}.tsv"
     conda:
         "../envs/tables.yaml"
+    threads: 2
     params:
         settings=stage_settings(settings, "ingest"),
+        source=state_of_source,
     shell:
         "python scripts/ingest.py --config {CONFIG} --shard {wildcards.part}"
         " --records {output.records} --entries {output.entries} --evidence {output.evidence}"
-        " --source-text {output.source_text} --whynot {output.whynot} --runs {output.runs} 2>&1 | tee {log}"
+        " --source-text {output.source_text} --whynot {output.whynot} --runs {output.runs}"
+        " --threads {threads} 2>&1 | tee {log}"
 
 
 rule plan:

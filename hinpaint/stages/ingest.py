@@ -1,104 +1,135 @@
 """Ingest: one partition of one source becomes records, entries, evidence, source text and the reasons for the rest."""
 
 import hashlib
-import re
-import time
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hinpaint.config import Config, Mode, Source
-from hinpaint.evidence import Evidence, choose_mode, weigh
+from hinpaint.config import Config, Source
 from hinpaint.ids import EntryKey
-from hinpaint.jobs import Job, job
-from hinpaint.sources import parse_record, read_source
-from hinpaint.sources.chemistry import hill_formula
-from hinpaint.sources.records import ParsedRecord, RawRecord
-from hinpaint.store import write_table
-from hinpaint.tables import ENTRIES, EVIDENCE, RECORDS, SOURCE_TEXT, WHYNOT
+from hinpaint.jobs import job
+from hinpaint.progress import Progress
+from hinpaint.reading import UNFIT, Parse, Reading, read_records, shown
+from hinpaint.sources import parse_record, read_source, text_format
+from hinpaint.sources.records import RawRecord
+from hinpaint.store import TableWriter, open_table
+from hinpaint.tables import ENTRIES, EVIDENCE, RECORDS, SOURCE_TEXT, WHYNOT, Table
 from hinpaint.whynot import Reason, Stop
 
 STAGE = "ingest"
-_SAY_EVERY_S = 2.0
 _MAX_ID = 150
-# The separator of keys, control characters, and lone surrogates, which no file or database can store.
-_UNFIT = re.compile(r"[|\x00-\x1f\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class IngestOutputs:
-    """Where one ingest job writes."""
+    """Where one ingest job writes; a census keeps no ``source_text``."""
 
     records: Path
     entries: Path
     evidence: Path
-    source_text: Path
+    source_text: Path | None
     whynot: Path
     runs: Path
 
 
 @dataclass
-class _Rows:
-    """Rows of one partition."""
+class Summary:
+    """What an ingest found.
 
-    records: list[dict[str, Any]] = field(default_factory=list)
-    entries: list[dict[str, Any]] = field(default_factory=list)
-    evidence: list[dict[str, Any]] = field(default_factory=list)
-    source_text: list[dict[str, Any]] = field(default_factory=list)
-    whynot: list[dict[str, Any]] = field(default_factory=list)
+    Attributes:
+        n_records: records in the source.
+        n_entries: records that go on.
+        reasons: how many of the others stopped for which reason.
+        codes: how often each evidence code was seen.
+        seconds: wall-clock seconds.
+    """
+
+    n_records: int = 0
+    n_entries: int = 0
+    reasons: Counter[str] = field(default_factory=Counter)
+    codes: Counter[str] = field(default_factory=Counter)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
-class _Reading:
-    """How far reading one record came, and what is to be done with it."""
+class _Writers:
+    """The open tables of one job."""
 
-    parsed: ParsedRecord | None
-    evidence: Evidence | None
-    verdict: Mode | Stop
+    records: TableWriter
+    entries: TableWriter
+    evidence: TableWriter
+    whynot: TableWriter
+    source_text: TableWriter | None
 
 
-def run(config: Config, shard: int, outputs: IngestOutputs) -> None:
-    """Ingest one partition.
-
-    Every record found is one row of ``records`` and either one of ``entries`` (with its source text) or exactly one of
-    ``whynot``; every record that could be parsed has a row of ``evidence``. A second record with the id of an earlier
-    one is not read: it gets the key ``id#2`` (then ``id#3``, ...) and the reason ``duplicate_id``.
+def run(config: Config, shard: int, outputs: IngestOutputs, workers: int = 1) -> None:
+    """Ingest one partition as a job of the workflow.
 
     Args:
         config: the run's configuration.
         shard: index into ``config.ingest_parts``.
         outputs: where the tables go.
+        workers: processes that parse.
     """
     source_index, partition = config.ingest_parts[shard]
     source = config.sources[source_index]
-    rows = _Rows()
     with job(STAGE, shard, config.run, outputs.runs) as current:
-        seen: dict[str, int] = {}
-        for raw in _with_progress(read_source(source, partition), current, rows):
-            _ingest(raw, source, config.element, seen, rows)
-            current.n_in += 1
-        current.n_out = len(rows.entries)
-        for reason, count in Counter(row["reason"] for row in rows.whynot).most_common():
+        records = read_source(source, partition, config.element)
+        summary = ingest_records(records, source, config.element, outputs, workers, current.say, config.run)
+        current.n_in, current.n_out = summary.n_records, summary.n_entries
+        for reason, count in summary.reasons.most_common():
             current.say(f"{count} {reason}")
-        # Records go last: they are what a reader counts the others against.
-        write_table(outputs.source_text, SOURCE_TEXT, rows.source_text, config.run)
-        write_table(outputs.entries, ENTRIES, rows.entries, config.run)
-        write_table(outputs.evidence, EVIDENCE, rows.evidence, config.run)
-        write_table(outputs.whynot, WHYNOT, rows.whynot, config.run)
-        write_table(outputs.records, RECORDS, rows.records, config.run)
 
 
-def _with_progress(records: Iterator[RawRecord], current: Job, rows: _Rows) -> Iterator[RawRecord]:
-    started = said = time.monotonic()
-    for raw in records:
-        yield raw
-        now = time.monotonic()
-        if now - said > _SAY_EVERY_S:
-            rate = current.n_in / (now - started)
-            current.say(f"{current.n_in} records, {len(rows.entries)} entries, {rate:.0f} a second")
-            said = now
+def ingest_records(
+    records: Iterable[RawRecord], source: Source, element: str, outputs: IngestOutputs, workers: int,
+    say: Callable[[str], None], run_id: str = "ingest", parse: Parse = parse_record,
+) -> Summary:  # fmt: skip
+    """Read records into the five tables, in constant memory.
+
+    Every record is one row of ``records`` and either one of ``entries`` (with its source text) or exactly one of
+    ``whynot``; every record that could be parsed has a row of ``evidence``. A second record with the id of an earlier
+    one is not read: it gets the key ``id#2`` (then ``id#3``, ...) and the reason ``duplicate_id``. Rows keep the order
+    of the records. All files appear at the end, ``records`` last, or none does.
+
+    Args:
+        records: the records of one partition, as :func:`hinpaint.sources.read_source` gives them.
+        source: the source they come from.
+        element: element whose missing sites are looked for.
+        outputs: where the tables go (``runs`` is not written here).
+        workers: processes that parse.
+        say: takes a line of progress now and then.
+        run_id: name of the run, for the rows.
+        parse: (format, text) -> parsed record or stop; importable, as the workers import it.
+
+    Returns:
+        What was found.
+    """
+    summary = Summary()
+    progress = Progress(source.path, source.partitions, say)
+    with ExitStack() as stack:
+
+        def opened(path: Path, table: Table) -> TableWriter:
+            return stack.enter_context(open_table(path, table, run_id))
+
+        # Files appear in the reverse order: records last, as they are what a reader counts the others against.
+        writers = _Writers(
+            records=opened(outputs.records, RECORDS),
+            entries=opened(outputs.entries, ENTRIES),
+            evidence=opened(outputs.evidence, EVIDENCE),
+            whynot=opened(outputs.whynot, WHYNOT),
+            source_text=None if outputs.source_text is None else opened(outputs.source_text, SOURCE_TEXT),
+        )
+        for reading in read_records(
+            _numbered(records), source.format, element, source.mode, workers, source.time_limit_s, parse
+        ):
+            _write(reading, source, writers, summary)
+            progress.update(len(reading.raw.text or ""), f"{summary.n_entries} entries")
+    summary.seconds = progress.seconds
+    return summary
 
 
 def fit_source_id(source_id: str) -> str:
@@ -106,105 +137,68 @@ def fit_source_id(source_id: str) -> str:
 
     Characters a key cannot hold become ``_`` and a checksum of the original keeps two such ids apart.
     """
-    cleaned = _UNFIT.sub("_", source_id)[:_MAX_ID]
+    cleaned = UNFIT.sub("_", source_id)[:_MAX_ID]
     if cleaned == source_id and cleaned:
         return cleaned
     checksum = hashlib.sha256(source_id.encode("utf-8", "surrogatepass")).hexdigest()[:8]
     return f"{cleaned}~{checksum}"
 
 
-def _ingest(raw: RawRecord, source: Source, element: str, seen: dict[str, int], rows: _Rows) -> None:
-    source_id = fit_source_id(raw.source_id)
-    number = seen.get(source_id, 0) + 1
-    unique = source_id if number == 1 else f"{source_id}#{number}"
-    while unique in seen:  # an id that itself looks like a numbered repeat
-        number += 1
-        unique = f"{source_id}#{number}"
-    seen[source_id] = number
-    seen.setdefault(unique, 1)
-    key = str(EntryKey(source.database, source.version, unique))
+def _numbered(records: Iterable[RawRecord]) -> Iterator[RawRecord]:
+    """Give every record an id of its own; one whose id was seen before gets a stop."""
+    seen: set[int] = set()
+    repeats: dict[str, int] = {}
+
+    def is_new(source_id: str) -> bool:
+        # 8 bytes tell a million ids apart but for a chance of 1 in 30 million, in a third of the ids' memory.
+        digest = int.from_bytes(hashlib.blake2b(source_id.encode(), digest_size=8).digest())
+        n_before = len(seen)
+        seen.add(digest)
+        return len(seen) > n_before
+
+    for raw in records:
+        source_id = fit_source_id(raw.source_id)
+        if is_new(source_id):
+            yield replace(raw, source_id=source_id)
+            continue
+        number = repeats.get(source_id, 1) + 1
+        while not is_new(f"{source_id}#{number}"):  # an id that itself looks like a numbered repeat
+            number += 1
+        repeats[source_id] = number
+        stop = Stop(Reason.DUPLICATE_ID, f"{shown(raw.path)} repeats the id of an earlier record")
+        yield replace(raw, source_id=f"{source_id}#{number}", text=None, stop=stop)
+
+
+def _write(reading: Reading, source: Source, writers: _Writers, summary: Summary) -> None:
+    raw, verdict = reading.raw, reading.verdict
+    key = str(EntryKey(source.database, source.version, raw.source_id))
     common = {
         "entry_key": key,
         "database": source.database,
         "version": source.version,
-        "source_id": unique,
+        "source_id": raw.source_id,
+        "origin": raw.origin,
         "licence": source.licence,
         "source_sha256": raw.sha256,
+        **reading.description,
     }
-    if number > 1:
-        stop = Stop(Reason.DUPLICATE_ID, f"{_shown(raw.path)} repeats the id of an earlier record")
-        reading = _Reading(None, None, stop)
-    else:
-        reading = _read(raw, source, element)
-    described = _describe(reading.parsed)
-    rows.records.append({**common, "source_path": _shown(raw.path), **described})
+    writers.records.add({**common, "source_path": shown(raw.path)})
+    summary.n_records += 1
     if reading.evidence is not None:
-        rows.evidence.append(_evidence_row(key, reading.evidence))
-    # The last two cannot be None beside a mode; saying so keeps the types honest.
-    if isinstance(reading.verdict, Stop) or reading.parsed is None or reading.evidence is None:
-        rows.whynot.append(_whynot(key, reading.verdict))
+        writers.evidence.add({"entry_key": key, **reading.evidence})
+        summary.codes.update(reading.evidence["codes"])
+    if not source.redistributable and not isinstance(verdict, Stop):
+        verdict = Stop(Reason.LICENCE_NOT_REDISTRIBUTABLE, f"licence {shown(source.licence)}; would be {verdict}")
+    if isinstance(verdict, Stop):
+        writers.whynot.add(_whynot(key, verdict))
+        summary.reasons[verdict.reason.value] += 1
         return
-    structure = _structure_columns(reading.parsed, reading.evidence)
-    rows.entries.append({**common, **described, **structure, "mode": reading.verdict})
-    rows.source_text.append({"entry_key": key, "format": source.format, "text": raw.text})
+    writers.entries.add({**common, **(reading.structure or {})})
+    if writers.source_text is not None:
+        text_is = text_format(source.format, raw.text or "")
+        writers.source_text.add({"entry_key": key, "format": text_is, "text": raw.text})
+    summary.n_entries += 1
 
 
-def _read(raw: RawRecord, source: Source, element: str) -> _Reading:
-    if raw.stop is not None or raw.text is None:
-        return _Reading(None, None, raw.stop or Stop(Reason.UNREADABLE, "no text"))
-    try:
-        parsed = parse_record(source.format, raw.text)
-        if isinstance(parsed, Stop):
-            return _Reading(None, None, parsed)
-        evidence = weigh(parsed, element)
-        return _Reading(parsed, evidence, choose_mode(source.mode, evidence))
-    except Exception as error:  # noqa: BLE001 - a record may break a parser in any way and must cost its own row only
-        detail = f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
-        return _Reading(None, None, Stop(Reason.UNREADABLE, detail))
-
-
-def _shown(text: str) -> str:
-    """Text from a source that can be stored: control characters and surrogates replaced, length bounded."""
-    return _UNFIT.sub("_", text)[:500]
-
-
-def _whynot(key: str, verdict: Mode | Stop) -> dict[str, Any]:
-    stop = verdict if isinstance(verdict, Stop) else Stop(Reason.UNREADABLE, verdict)
-    return {"entry_key": key, "trial": None, "stage": STAGE, "reason": stop.reason.value, "detail": _shown(stop.detail)}
-
-
-def _describe(parsed: ParsedRecord | None) -> dict[str, Any]:
-    if parsed is None:
-        names = ("formula_declared", "formula_sites", "space_group", "n_sites", "is_ordered")
-        return dict.fromkeys(names)
-    return {
-        "formula_declared": parsed.formula.text if parsed.formula else None,
-        "formula_sites": hill_formula(parsed.cell_counts()),
-        "space_group": _shown(parsed.space_group) if parsed.space_group else None,
-        "n_sites": len(parsed.cell_frac),
-        "is_ordered": parsed.is_ordered,
-    }
-
-
-def _structure_columns(parsed: ParsedRecord, evidence: Evidence) -> dict[str, Any]:
-    return {
-        "z": evidence.z,
-        "is_theoretical": parsed.is_theoretical,
-        "lattice": parsed.lattice.ravel().tolist(),
-        "species": list(parsed.species),
-        "frac": parsed.cell_frac.ravel().tolist(),
-    }
-
-
-def _evidence_row(key: str, evidence: Evidence) -> dict[str, Any]:
-    return {
-        "entry_key": key,
-        "n_h_declared": evidence.n_declared,
-        "n_h_sites": evidence.n_sites,
-        "n_h_dummy": evidence.n_dummy,
-        "n_h_attached": evidence.n_attached,
-        "n_h_calculated": evidence.n_calculated,
-        "n_missing": evidence.n_missing,
-        "confidence": evidence.confidence,
-        "codes": [code.value for code in evidence.codes],
-    }
+def _whynot(key: str, stop: Stop) -> dict[str, Any]:
+    return {"entry_key": key, "trial": None, "stage": STAGE, "reason": stop.reason.value, "detail": shown(stop.detail)}

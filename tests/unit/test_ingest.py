@@ -1,10 +1,16 @@
+import os
+import signal
+import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from hinpaint.config import Config, parse_config
+from hinpaint.sources import parse_record, read_source
+from hinpaint.sources.records import RawRecord
 from hinpaint.stages import ingest, plan
 from hinpaint.store import read_table, read_tables
 from hinpaint.tables import ENTRIES, EVIDENCE, RECORDS, RUNS, SOURCE_TEXT, TASKS, WHYNOT
@@ -113,32 +119,68 @@ def test_partitions_change_nothing_but_the_file(tmp_path: Path) -> None:
         ingest.run(config, shard, part)
     for name, table in (("records", RECORDS), ("entries", ENTRIES), ("whynot", WHYNOT), ("evidence", EVIDENCE)):
         joined = read_tables([getattr(part, name) for part in parts], table)
-        assert joined.equals(read_table(getattr(whole, name), table))
+        assert joined.equals(read_tables([getattr(whole, name)], table))
 
 
 def test_running_again_gives_the_same_bytes(tmp_path: Path) -> None:
     config = make_config(write_source(tmp_path / "in"))
     first, second = outputs(tmp_path / "one"), outputs(tmp_path / "two")
     ingest.run(config, 0, first)
-    ingest.run(config, 0, second)
+    ingest.run(config, 0, second, workers=3)
     for name in ("records", "entries", "evidence", "source_text", "whynot"):
         assert getattr(first, name).read_bytes() == getattr(second, name).read_bytes()
 
 
-def test_a_parser_that_breaks_costs_one_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = ingest.parse_record
+def broken_parse(source_format: str, text: str) -> Any:
+    """Breaks in every way a parser can, on the records that ask for it."""
+    if "H9" in text:
+        raise MemoryError("no room")
+    if "O4" in text:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "H3" in text or "'Ca O'" in text:
+        time.sleep(60)
+    return parse_record(source_format, text)
 
-    def broken(kind: str, text: str) -> Any:
-        if "H9" in text:
-            raise MemoryError("no room")
-        return real(kind, text)
 
-    monkeypatch.setattr(ingest, "parse_record", broken)
-    out = outputs(tmp_path / "out")
-    ingest.run(make_config(write_source(tmp_path / "in")), 0, out)
-    rows = {row["entry_key"]: row for row in read_table(out.whynot, WHYNOT).to_pylist()}
-    assert rows["cod|1|6"]["detail"] == "MemoryError: no room"
-    assert len(read_table(out.entries, ENTRIES)) == 2
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_parser_that_breaks_costs_one_row(tmp_path: Path, workers: int) -> None:
+    config = make_config(write_source(tmp_path / "in"), source={"time_limit_s": 0.5})
+    source, out = config.sources[0], outputs(tmp_path / "out")
+    said: list[str] = []
+    summary = ingest.ingest_records(
+        read_source(source, 0), source, "H", out, workers, said.append, parse=broken_parse
+    )  # fmt: skip
+    rows = {row["entry_key"]: (row["reason"], row["detail"]) for row in read_table(out.whynot, WHYNOT).to_pylist()}
+    assert rows["cod|1|6"] == ("unreadable", "MemoryError: no room")
+    assert rows["cod|1|5"] == ("unreadable", "the parser crashed (signal 11)")
+    assert rows["cod|1|3"] == ("time_limit", "more than 0.5 s")
+    assert {row["entry_key"] for row in read_table(out.entries, ENTRIES).to_pylist()} == {"cod|1|1", "cod|1|2"}
+    assert (summary.n_records, summary.n_entries, summary.reasons.total()) == (7, 2, 5)
+    assert summary.codes["missing_all"] == 1
+
+
+def test_repeated_ids_are_numbered(tmp_path: Path) -> None:
+    config = make_config(write_source(tmp_path / "in"))
+    source, out = config.sources[0], outputs(tmp_path / "out")
+    ids = ["a", "a#2", "a", "a", "b", "a#2"]
+    records = (RawRecord(each, f"{number}.cif", "data_x", "") for number, each in enumerate(ids))
+    ingest.ingest_records(records, source, "H", out, 1, print)
+    found = read_table(out.records, RECORDS)["source_id"].to_pylist()
+    assert found == ["a", "a#2", "a#3", "a#4", "b", "a#2#2"]
+    reasons = [row["reason"] for row in read_table(out.whynot, WHYNOT).to_pylist()]
+    assert Counter(reasons)["duplicate_id"] == 3
+
+
+def test_a_source_that_breaks_off_leaves_no_tables(tmp_path: Path) -> None:
+    source, out = make_config(write_source(tmp_path / "in")).sources[0], outputs(tmp_path / "out")
+
+    def records() -> Iterator[RawRecord]:
+        yield from read_source(source, 0)
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="disk"):
+        ingest.ingest_records(records(), source, "H", out, 1, print)
+    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
 
 
 def test_odd_ids_stay_apart() -> None:
@@ -151,7 +193,7 @@ def test_odd_ids_stay_apart() -> None:
 @pytest.mark.skipif(not SLICE.exists(), reason="the development slice of COD is not here")
 def test_development_slice(tmp_path: Path) -> None:
     out = outputs(tmp_path)
-    ingest.run(make_config(SLICE), 0, out)
+    ingest.run(make_config(SLICE), 0, out, workers=2)
     entries = read_table(out.entries, ENTRIES)
     whynot = read_table(out.whynot, WHYNOT)
     assert len(entries) + len(whynot) == len(read_table(out.records, RECORDS)) == 1424

@@ -1,11 +1,13 @@
 import contextlib
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hinpaint.files import write_atomic
-from hinpaint.store import StoreError, read_provenance, read_table, read_tables, to_table, write_table
+from hinpaint import store
+from hinpaint.files import open_atomic, write_atomic
+from hinpaint.store import StoreError, open_table, read_provenance, read_table, read_tables, to_table, write_table
 from hinpaint.tables import ALL_TABLES, WHYNOT
 
 
@@ -29,6 +31,58 @@ def test_altered_byte_never_gives_other_rows(tmp_path_factory, byte: bytes, posi
     path.write_bytes(blob)
     with contextlib.suppress(StoreError):  # refused is fine; other rows are not
         assert read_table(path, WHYNOT).equals(written)
+
+
+def test_a_footer_that_hides_rows_is_refused(tmp_path) -> None:
+    path = tmp_path / "x.parquet"
+    write_table(path, WHYNOT, [row(f"key{i}") for i in range(40)], "run")
+    whole, found = path.read_bytes(), 0
+    for position in range(len(whole) - 12, len(whole) // 3, -5):
+        path.write_bytes(whole[:position] + b"\0" + whole[position + 1 :])
+        with contextlib.suppress(StoreError):
+            assert len(read_table(path, WHYNOT)) == 40
+            found += 1
+    assert found  # bytes of the footer that change no row
+
+
+def test_rows_are_written_as_they_come(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "_GROUP_ROWS", 4)
+    monkeypatch.setattr(store, "_GROUP_WEIGHT", 200)
+    keys = ["b", "a", "d", "c", "f", "x" * 300, "e"]
+    for name in ("one", "two"):
+        with open_table(tmp_path / name, WHYNOT, "run", {"x": 1}) as writer:
+            for key in keys:
+                writer.add(row(key))
+            assert not (tmp_path / name).exists()
+        assert writer.n_rows == len(keys)
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert read_table(tmp_path / "one", WHYNOT)["entry_key"].to_pylist() == keys
+    assert read_tables([tmp_path / "one"], WHYNOT)["entry_key"].to_pylist() == sorted(keys)
+    assert read_provenance(tmp_path / "one") == {"x": 1}
+    groups = pq.ParquetFile(tmp_path / "one").metadata
+    assert [groups.row_group(i).num_rows for i in range(groups.num_row_groups)] == [4, 2, 1]
+
+
+def test_a_table_that_is_not_finished_is_absent(tmp_path) -> None:
+    with pytest.raises(StoreError, match="columns differ"), open_table(tmp_path / "t", WHYNOT, "run") as writer:
+        writer.add({"entry_key": "a"})
+    assert not list(tmp_path.iterdir())
+    with open_table(tmp_path / "t", WHYNOT, "run"):
+        pass
+    assert read_table(tmp_path / "t", WHYNOT).num_rows == 0
+
+
+def test_what_a_killed_writer_leaves_is_removed_and_a_living_one_is_not_hurt(tmp_path) -> None:
+    path = tmp_path / "x"
+    (tmp_path / ".x.dead.tmp").write_bytes(b"half")
+    (tmp_path / ".other.dead.tmp").write_bytes(b"half")
+    with open_atomic(path) as first:
+        first.write(b"first")
+        with open_atomic(path) as second:
+            second.write(b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first"
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".other.dead.tmp", "x"]
 
 
 def test_wrong_rows_are_refused() -> None:
