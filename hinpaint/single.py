@@ -4,12 +4,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from hinpaint.config import Potential, Relax, Sampler
 from hinpaint.crystal import Crystal
 from hinpaint.diffusion.checkpoints import LoadedModel
 from hinpaint.diffusion.samplers import Placement, PlacementJob, place
 from hinpaint.evidence import Evidence, weigh
 from hinpaint.jobs import library_versions
+from hinpaint.planning import host_sha256
+from hinpaint.reduction import IDENTITY, expand_sites, find_supercell, lattice_points, reduce_sites
 from hinpaint.relaxation import canary
 from hinpaint.relaxation.batch import Level, RelaxJob
 from hinpaint.relaxation.engine import RelaxOutcome
@@ -24,6 +28,7 @@ from hinpaint.sources.records import ParsedRecord
 from hinpaint.whynot import EXPLANATIONS, Reason, Stop
 
 Progress = Callable[[str, int, int], None]
+_DISORDER = (Reason.DISORDERED_HOST, Reason.DISORDERED_HYDROGEN)
 
 
 class CannotCompleteError(Exception):
@@ -43,6 +48,7 @@ class Read:
         host: the known sites.
         element: element to place.
         n_unknown: sites to place in the cell.
+        supercell: 9 integers, the cell in vectors of the primitive cell that is completed.
     """
 
     name: str
@@ -53,6 +59,17 @@ class Read:
     host: Crystal
     element: str
     n_unknown: int
+    supercell: tuple[int, ...]
+
+    @property
+    def n_cells(self) -> int:
+        """Primitive cells in the cell of the file."""
+        return len(lattice_points(np.array(self.supercell).reshape(3, 3)))
+
+    @property
+    def primitive_host(self) -> Crystal:
+        """The host in the cell that is completed."""
+        return self.host if self.supercell == IDENTITY else reduce_sites(self.host, self.supercell)
 
 
 @dataclass(frozen=True)
@@ -98,15 +115,17 @@ def read_cif(path: Path, element: str, n_missing: int | None) -> Read:
     if isinstance(record, Stop):
         raise CannotCompleteError(_explain(record))
     evidence = weigh(record, element)
-    if not record.is_ordered:
-        raise CannotCompleteError(_explain(Stop(Reason.DISORDERED_HOST)))
+    if evidence.conflict is not None and evidence.conflict.reason in _DISORDER:
+        raise CannotCompleteError(_explain(evidence.conflict))
     missing = evidence.n_missing if n_missing is None else n_missing
     if n_missing is None and evidence.conflict is not None:
         raise CannotCompleteError(f"{_explain(evidence.conflict)}; give the number of sites with --n-missing")
     if not missing:
         raise CannotCompleteError(f"no {element} is missing; --n-missing places sites all the same")
-    host = Crystal.build(record.lattice, record.species, record.cell_frac)
-    return Read(path.name, raw.text, raw.sha256, record, evidence, host, element, missing)
+    kept = record.without(evidence.dropped)
+    host = Crystal.build(kept.lattice, kept.species, kept.cell_frac)
+    supercell = find_supercell(host, missing)
+    return Read(path.name, raw.text, raw.sha256, record, evidence, host, element, missing, supercell)
 
 
 def place_and_relax(
@@ -132,8 +151,9 @@ def place_and_relax(
     Raises:
         CannotCompleteError: no trial could be placed, or the potential does not know an element.
     """
-    key = f"file|{read.sha256[:12]}|{read.element}"
-    jobs = [PlacementJob(key, i, read.host, read.element, read.n_unknown) for i in range(trials)]
+    host, n_unknown = read.primitive_host, read.n_unknown // read.n_cells
+    key = host_sha256(host, read.element, n_unknown)  # the same trials as in a run over a whole database
+    jobs = [PlacementJob(key, i, host, read.element, n_unknown) for i in range(trials)]
     placed = list(place(jobs, sampler, seed, model, lambda done, total: progress("placing", done, total)))
     starts = [_start(p) for p in placed if p.frac_unknown is not None]
     if not starts:
@@ -190,7 +210,7 @@ def write_best(
         licence="as the source",
         version=library_versions()["hinpaint"],
     )
-    frac = best.h_only.crystal.frac[read.host.n_sites :]
+    frac = expand_sites(best.h_only.crystal.frac[-(read.n_unknown // read.n_cells) :], read.supercell)
     placement = find_placement(source_operators(read.text), read.host.lattice, frac)
     text = complete_cif(read.text, read.record, completion, placement)
     problem = check_round_trip(text, read.host.add_unknown(read.element, placement.frac))
@@ -202,7 +222,7 @@ def write_best(
 def _start(placement: Placement) -> RelaxJob:
     job = placement.job
     crystal = job.host.add_unknown(job.element, placement.frac_unknown if placement.frac_unknown is not None else [])
-    return RelaxJob((job.entry_key, job.trial), crystal, ~crystal.known)
+    return RelaxJob((job.key, job.trial), crystal, ~crystal.known)
 
 
 def _explain(stop: Stop) -> str:

@@ -66,19 +66,27 @@ _TRIAL = Column(
 _LATTICE = Column("lattice", _VECTOR, "lattice vectors as rows, 9 numbers, ångström")
 _SPECIES = Column("species", _TEXTS, "element symbol of each site")
 _FRAC = Column("frac", _VECTOR, "fractional coordinates, 3 numbers a site")
+_SUPERCELL = Column(
+    "supercell", pa.list_(_INT), "9 integers, row by row: the source's lattice in vectors of the cell tasks work in"
+)
+
+_IDENTITY = (
+    _KEY,
+    Column("database", _TEXT, "short name of the database"),
+    Column("version", _TEXT, "version of the database or of the entry"),
+    Column("source_id", _TEXT, "the database's own id of the entry"),
+    Column("origin", _TEXT, "database|id[|revision] of the record it was made from, as it says", nullable=True),
+    Column("licence", _TEXT, "licence of the record (SPDX where one exists)"),
+    Column("source_sha256", _TEXT, "SHA-256 of the record's source text"),
+    Column("formula_declared", _TEXT, "formula as the record declares it", nullable=True),
+)
 
 RECORDS = _table(
     "records",
     "every record found in a source; each of them is in entries or has exactly one row in whynot",
     ("entry_key",),
-    _KEY,
-    Column("database", _TEXT, "short name of the database"),
-    Column("version", _TEXT, "version of the database or of the entry"),
-    Column("source_id", _TEXT, "the database's own id of the entry"),
+    *_IDENTITY,
     Column("source_path", _TEXT, "file or archive member the record came from"),
-    Column("licence", _TEXT, "licence of the record (SPDX where one exists)"),
-    Column("source_sha256", _TEXT, "SHA-256 of the record's source text"),
-    Column("formula_declared", _TEXT, "formula as the record declares it", nullable=True),
     Column("formula_sites", _TEXT, "formula of the expanded cell from its sites", nullable=True),
     Column("space_group", _TEXT, "Hermann-Mauguin symbol as declared", nullable=True),
     Column("n_sites", _INT, "sites in the expanded cell", nullable=True),
@@ -89,13 +97,7 @@ ENTRIES = _table(
     "entries",
     "structures that are curated; in the stage's Parquet, those that go on to planning",
     ("entry_key",),
-    _KEY,
-    Column("database", _TEXT, "short name of the database"),
-    Column("version", _TEXT, "version of the database or of the entry"),
-    Column("source_id", _TEXT, "the database's own id of the entry"),
-    Column("licence", _TEXT, "licence of the record (SPDX where one exists)"),
-    Column("source_sha256", _TEXT, "SHA-256 of the record's source text"),
-    Column("formula_declared", _TEXT, "formula as the record declares it", nullable=True),
+    *_IDENTITY,
     Column("formula_sites", _TEXT, "formula of the expanded cell from its sites"),
     Column("z", _FLOAT, "formula units in the cell: declared, or derived from the sites", nullable=True),
     Column("space_group", _TEXT, "Hermann-Mauguin symbol as declared", nullable=True),
@@ -105,6 +107,7 @@ ENTRIES = _table(
     _LATTICE,
     _SPECIES,
     _FRAC,
+    _SUPERCELL,
     Column("mode", _TEXT, "reconstruct, benchmark or audit: what will be done with the entry"),
 )
 
@@ -113,12 +116,21 @@ EVIDENCE = _table(
     "what each readable record says about its sites of the target element, counted in the cell",
     ("entry_key",),
     _KEY,
+    Column("n_h_declared_per_formula", _FLOAT, "atoms in one formula unit as declared", nullable=True),
     Column("n_h_declared", _INT, "sites the formula asks for (formula x Z)", nullable=True),
     Column("n_h_sites", _INT, "sites present with coordinates"),
     Column("n_h_dummy", _INT, "sites present without coordinates (dummy, '.' or '?')"),
     Column("n_h_attached", _INT, "sites declared as attached hydrogens of other sites"),
     Column("n_h_calculated", _INT, "sites present whose positions were calculated, not refined"),
+    Column("n_h_refined", _INT, "sites present whose coordinates carry a standard uncertainty"),
     Column("n_missing", _INT, "sites that are missing: what inpainting has to place", nullable=True),
+    Column("n_missing_low", _INT, "least number a statement of the record gives; n_missing if certain", nullable=True),
+    Column("n_missing_high", _INT, "greatest such number; empty where nothing bounds it", nullable=True),
+    Column("d_xh_min_a", _FLOAT, "shortest distance of a present site to its nearest host site", nullable=True),
+    Column("d_xh_max_a", _FLOAT, "longest such distance", nullable=True),
+    Column("d_hh_min_a", _FLOAT, "shortest distance between two ordered present sites", nullable=True),
+    Column("charge_balance", _FLOAT, "hint: charge of the completed cell by oxidation states", nullable=True),
+    Column("bond_valence_missing", _FLOAT, "hint: hydrogens bond valences ask for beyond those present", nullable=True),
     Column("confidence", _FLOAT, "0 to 1: how sure the record makes us of n_missing"),
     Column("codes", _TEXTS, "evidence codes, see docs/census.md"),
 )
@@ -128,7 +140,7 @@ SOURCE_TEXT = _table(
     "the source text of the entries that go on, kept so that a release can keep their other content",
     ("entry_key",),
     _KEY,
-    Column("format", _TEXT, "cif or optimade"),
+    Column("format", _TEXT, "format of the text: cif, optimade, extxyz or entries"),
     Column("text", _TEXT, "the record as it was read"),
 )
 
@@ -145,15 +157,17 @@ WHYNOT = _table(
 
 TASKS = _table(
     "tasks",
-    "one completion to do: a host and the number of sites to place in it",
+    "one completion to do: a host in its primitive cell and the number of sites to place in it",
     ("entry_key",),
     _KEY,
     Column("mode", _TEXT, "reconstruct (missing sites), benchmark (known sites stripped) or audit"),
     Column("element", _TEXT, "element to place"),
-    Column("n_unknown", _INT, "sites to place in the cell"),
+    Column("n_unknown", _INT, "sites to place in the task's cell"),
+    Column("host_sha256", _TEXT, "identity of cell, host and what to place; names the random streams of the trials"),
     Column("shard", _INT, "shard the task belongs to"),
     Column("cost", _FLOAT, "predicted cost, in arbitrary but common units"),
     _LATTICE,
+    _SUPERCELL,
     Column("host_species", _TEXTS, "element of each host site, in the source's order"),
     Column("host_frac", _VECTOR, "fractional coordinates of the host, 3 numbers a site"),
     Column(
@@ -174,7 +188,7 @@ TRIALS = _table(
     Column("sampler", _TEXT, "td, pos_only, repaint, replacement, euler or random"),
     Column("n_steps", _INT, "denoising steps"),
     Column("model_sha256", _TEXT, "SHA-256 of the weights; empty for random placement", nullable=True),
-    Column("frac_unknown", _VECTOR, "fractional coordinates of the placed sites in the source's cell", nullable=True),
+    Column("frac_unknown", _VECTOR, "fractional coordinates of the placed sites in the task's cell", nullable=True),
     Column("d_min_a", _FLOAT, "shortest distance of a placed site to any other site, ångström", nullable=True),
     Column("reason", _TEXT, "why the trial failed; empty when it did not", nullable=True),
 )
@@ -209,12 +223,7 @@ MATCHES = _table(
     Column("level", _TEXT, "raw, h_only or full"),
     Column("matched", _FLAG, "pymatgen's StructureMatcher says the trial is the reference"),
     Column("rms", _FLOAT, "the matcher's normalised root mean square displacement", nullable=True),
-    Column(
-        "h_rmsd_a",
-        _FLOAT,
-        "root mean square distance of assigned placed sites on the fixed host, ångström",
-        nullable=True,
-    ),
+    Column("h_rmsd_a", _FLOAT, "root mean square distance of placed sites on the fixed host, ångström", nullable=True),
     Column("h_max_a", _FLOAT, "largest distance of assigned placed sites on the fixed host, ångström", nullable=True),
     Column(
         "delta_e_mev_per_atom", _FLOAT, "trial minus reference, same potential and level, meV per atom", nullable=True
@@ -278,7 +287,7 @@ DECISIONS = _table(
         "its placed sites after the hydrogen-only relaxation, in the source's cell and host",
         nullable=True,
     ),
-    Column("energy_ev", _FLOAT, "its energy after the full relaxation, eV a cell", nullable=True),
+    Column("energy_ev", _FLOAT, "its energy after the full relaxation, eV for the task's cell", nullable=True),
     Column(
         "delta_e_mev_per_atom", _FLOAT, "candidate minus source structure; empty without a reference", nullable=True
     ),
@@ -296,8 +305,11 @@ RUNS = _table(
     Column("shard", _INT, "shard of the job"),
     Column("n_in", _INT, "rows that came in"),
     Column("n_out", _INT, "rows that went out"),
+    Column("n_reused", _INT, "of these, rows that an earlier job had finished: taken from the journal"),
     Column("seconds_s", _FLOAT, "wall-clock seconds of the job"),
     Column("compute_s", _FLOAT, "seconds in the network or potential, without start-up", nullable=True),
+    Column("busy_fraction", _FLOAT, "compute_s over seconds_s, waits between kernels counted as busy", nullable=True),
+    Column("trials_per_hour", _FLOAT, "trials or structures computed, not reused, per hour of job", nullable=True),
     Column("peak_memory_mb", _FLOAT, "peak resident memory of the process, MiB"),
     Column("hardware", _TEXT, "device and number of threads"),
     Column("versions", _TEXT, "versions of the libraries that decide results, JSON"),

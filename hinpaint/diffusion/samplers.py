@@ -4,7 +4,7 @@ Every trial draws its noise from its own stream (:mod:`hinpaint.rng`), and nothi
 does not depend on what shares its batch. The host is never written to.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,14 +30,14 @@ class PlacementJob:
     """One trial to sample.
 
     Attributes:
-        entry_key: ``database|version|id``; part of the random stream's name.
+        key: what is sampled, the hash of the task's host in a run; part of the random stream's name.
         trial: trial number; part of the random stream's name.
         host: the known sites.
         element: element to place.
         n_unknown: number of sites to place, at least 1.
     """
 
-    entry_key: str
+    key: str
     trial: int
     host: Crystal
     element: str
@@ -76,7 +76,7 @@ def make_batches(jobs: Sequence[PlacementJob], settings: Sampler, max_neighbors:
     bound = max(1, min(settings.max_atoms, settings.max_edges // (2 * max_neighbors)))
     batches: list[list[PlacementJob]] = []
     room = 0
-    for job in sorted(jobs, key=lambda j: (j.n_sites, j.entry_key, j.trial)):
+    for job in sorted(jobs, key=lambda j: (j.n_sites, j.key, j.trial)):
         if not batches or job.n_sites > room:
             batches.append([])
             room = bound
@@ -89,39 +89,70 @@ def place(
     jobs: Sequence[PlacementJob], settings: Sampler, seed: int, model: LoadedModel | None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Iterator[Placement]:  # fmt: skip
-    """Sample all jobs with the configured sampler.
+    """Sample all jobs with the configured sampler: :func:`place_batches`, one placement after the other."""
+    for batch in place_batches(jobs, settings, seed, model, progress):
+        yield from batch
+
+
+def place_batches(
+    jobs: Sequence[PlacementJob], settings: Sampler, seed: int, model: LoadedModel | None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+    finished: Container[tuple[str, int]] = (),
+) -> Iterator[list[Placement]]:  # fmt: skip
+    """Sample jobs with the configured sampler, a batch at a time.
 
     Args:
-        jobs: trials in any order.
+        jobs: trials in any order, finished ones too: batches are the same whatever was finished before.
         settings: sampler and batch bounds.
         seed: seed of the run.
         model: the score network; not needed for ``random``.
         progress: called with (network evaluations done, in all) of the current batch.
+        finished: (key, trial) of the jobs to leave out.
 
     Yields:
-        One placement a job, in no particular order.
+        Placements of one batch; one for each job that is not finished, in no particular order.
     """
     if settings.name == "random":
-        yield from (place_at_random(job, seed) for job in jobs)
+        yield from ([place_at_random(job, seed)] for job in jobs if (job.key, job.trial) not in finished)
         return
-    if not jobs:
+    possible = []
+    for job in jobs:
+        stop = _unsupported(job)
+        if stop is None:
+            possible.append(job)
+        elif (job.key, job.trial) not in finished:
+            yield [Placement(job, None, stop)]
+    if all((job.key, job.trial) in finished for job in possible):
         return
     if model is None:
         raise ValueError(f"sampler {settings.name} needs a model")
     if model.conditioning != "td":
         raise ModelError(f"{model.name} has one noise level per crystal; sampler {settings.name} needs one per site")
-    possible = []
-    for job in jobs:
-        stop = _unsupported(job)
-        if stop is not None:
-            yield Placement(job, None, stop)
-        else:
-            possible.append(job)
     on_cpu = next(model.network.parameters()).device.type == "cpu"
     most = min(settings.max_atoms, _CPU_BATCH_ATOMS) if on_cpu else settings.max_atoms
     bounds = settings.model_copy(update={"max_atoms": most})
-    for batch in make_batches(possible, bounds, model.network.settings.max_neighbors):
-        yield from _place_batch(batch, settings, seed, model, progress)
+    for batch in _open_batches(possible, bounds, model.network.settings.max_neighbors, finished):
+        yield _place_batch(batch, settings, seed, model, progress)
+
+
+def _open_batches(
+    jobs: Sequence[PlacementJob], settings: Sampler, max_neighbors: int, finished: Container[tuple[str, int]]
+) -> list[list[PlacementJob]]:
+    """Batches that are left to do.
+
+    Batches of all jobs, less those that are finished: after an interruption the same batches run as without it, which
+    gives the same numbers to the last bit. Where only a part of a batch is finished (``trials`` was raised), what is
+    left of such batches is batched anew, so that they are full.
+    """
+    whole: list[list[PlacementJob]] = []
+    rest: list[PlacementJob] = []
+    for batch in make_batches(jobs, settings, max_neighbors):
+        left = [job for job in batch if (job.key, job.trial) not in finished]
+        if len(left) == len(batch):
+            whole.append(batch)
+        else:
+            rest += left
+    return whole + make_batches(rest, settings, max_neighbors)
 
 
 def _unsupported(job: PlacementJob) -> Stop | None:
@@ -219,7 +250,7 @@ def _streams(jobs: Sequence[PlacementJob], settings: Sampler, seed: int, device:
     evaluations = settings.n_steps * (settings.n_corrector + 1)
     starts, noises = [], []
     for job in jobs:
-        rng = stream(seed, job.entry_key, job.trial, "denoise")
+        rng = stream(seed, job.key, job.trial, "denoise")
         starts.append(rng.random((job.n_unknown, 3)))
         noises.append(rng.standard_normal((evaluations, job.n_unknown, 3)))
     return (
@@ -254,7 +285,7 @@ def place_at_random(job: PlacementJob, seed: int) -> Placement:
     Returns:
         Coordinates, or ``no_room``.
     """
-    rng = stream(seed, job.entry_key, job.trial, "random")
+    rng = stream(seed, job.key, job.trial, "random")
     crystal = job.host
     for _ in range(job.n_unknown):
         position = _free_position(crystal, job.element, rng)

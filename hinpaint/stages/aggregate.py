@@ -14,6 +14,7 @@ from hinpaint.catalog import build
 from hinpaint.config import Config
 from hinpaint.jobs import Job, job
 from hinpaint.les import EntryLes, TrialVerdict, count_entry, released, summarise
+from hinpaint.reduction import expand_sites
 from hinpaint.tables import ALL_TABLES, DECISIONS, LES_ENTRY, LES_SUMMARY, WHYNOT
 from hinpaint.whynot import Reason
 
@@ -38,7 +39,7 @@ SELECT
     mh.delta_e_mev_per_atom AS delta_h_only,
     CASE WHEN t.reason IS NOT NULL THEN 'inpaint' ELSE 'relax' END AS stage,
     f.energy_ev, f.potential, len(f.frac) // 3 AS n_sites,
-    h.frac AS h_only_frac, k.n_unknown
+    h.frac AS h_only_frac, k.n_unknown, k.supercell
 FROM trials t
 JOIN tasks k USING (entry_key)
 LEFT JOIN relaxed h ON h.entry_key = t.entry_key AND h.trial = t.trial AND h.level = 'h_only'
@@ -148,13 +149,14 @@ def decide(
     action = {"reconstruct": "completed", "audit": "replaced", "benchmark": "unchanged"}[first["mode"]]
     passed = [v for v in verdicts if v.trial >= 0 and v.passed and v.energy_ev is not None]
     limit = chosen.energy_ev + 1e-3 * tol_mev_per_atom * row["n_sites"] if chosen.energy_ev is not None else 0.0
+    placed = row["h_only_frac"][-3 * first["n_unknown"] :]
     decision = {
         "entry_key": first["entry_key"],
         "mode": first["mode"],
         "action": action,
         "trial": chosen.trial,
         "element": first["element"],
-        "frac_unknown": row["h_only_frac"][-3 * first["n_unknown"] :],
+        "frac_unknown": expand_sites(placed, first["supercell"]).ravel().tolist(),
         "energy_ev": chosen.energy_ev,
         "delta_e_mev_per_atom": chosen.delta_e_mev_per_atom,
         "n_passed": len(passed),

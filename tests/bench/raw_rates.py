@@ -47,7 +47,7 @@ def rates(tasks: dict[str, tuple[PlacementJob, Crystal]], settings: Sampler, mod
     seconds = (time.perf_counter() - began) / len(tasks)
     matched, strict = [], []
     for each in placed:
-        job, reference = tasks[each.job.entry_key]
+        job, reference = tasks[each.job.key]
         if each.frac_unknown is None:
             matched.append(0.0)
             strict.append(0.0)

@@ -39,7 +39,7 @@ def structures(path: Path, count: int, max_sites: int) -> list[PlacementJob]:
 def measure(jobs: list[PlacementJob], settings: Sampler, model: LoadedModel) -> tuple[float, dict[str, np.ndarray]]:
     """Seconds and coordinates."""
     began = time.perf_counter()
-    placed = {p.job.entry_key: p.frac_unknown for p in place(jobs, settings, 1, model)}
+    placed = {p.job.key: p.frac_unknown for p in place(jobs, settings, 1, model)}
     return time.perf_counter() - began, placed
 
 

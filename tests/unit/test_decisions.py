@@ -6,7 +6,8 @@ from hinpaint.stages.aggregate import decide
 
 def row(trial: int, mode: str = "reconstruct", **other) -> dict:
     base = {"entry_key": "d|1|x", "mode": mode, "trial": trial, "element": "H", "n_unknown": 1, "n_sites": 4,
-            "h_only_frac": [0.0] * 9 + [0.1 * trial, 0.2, 0.3], "potential": "p"}  # fmt: skip
+            "h_only_frac": [0.0] * 9 + [0.1 * trial, 0.2, 0.3], "potential": "p",
+            "supercell": [1, 0, 0, 0, 1, 0, 0, 0, 1]}  # fmt: skip
     return {**base, "model_sha256": "m", "delta_h_only": None, **other}
 
 
@@ -21,6 +22,12 @@ def test_lowest_energy_is_completed_with_its_own_sites() -> None:
     assert (decision["action"], decision["trial"]) == ("completed", 1)
     assert decision["frac_unknown"] == pytest.approx([0.1, 0.2, 0.3])
     assert (decision["n_passed"], decision["n_agree"]) == (3, 2)
+
+
+def test_sites_of_the_primitive_cell_fill_the_source_cell() -> None:
+    doubled = [row(0, supercell=[2, 0, 0, 0, 1, 0, 0, 0, 1], h_only_frac=[0.0] * 9 + [0.4, 0.2, 0.3])]
+    decision, _ = decide(doubled, [verdict(0, -1.0)], 1.0)
+    assert decision["frac_unknown"] == pytest.approx([0.2, 0.2, 0.3, 0.7, 0.2, 0.3])
 
 
 def test_controls_never_decide() -> None:

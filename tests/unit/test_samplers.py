@@ -22,7 +22,7 @@ def jobs_of(crystals: list[Crystal], trials: int = 2) -> list[PlacementJob]:
 
 
 def outcomes(jobs: list[PlacementJob], settings: Sampler, model, seed: int = 5) -> dict[tuple[str, int], np.ndarray]:
-    return {(p.job.entry_key, p.job.trial): p.frac_unknown for p in place(jobs, settings, seed, model)}
+    return {(p.job.key, p.job.trial): p.frac_unknown for p in place(jobs, settings, seed, model)}
 
 
 def test_trial_does_not_depend_on_batch_or_order(tiny_model, crystals) -> None:
@@ -46,7 +46,7 @@ def test_trials_and_seeds_differ(tiny_model, crystals) -> None:
 def test_every_job_comes_back_once_inside_the_cell(tiny_model, crystals, n_corrector: int) -> None:
     jobs = jobs_of(crystals)
     placed = list(place(jobs, Sampler(n_steps=3, n_corrector=n_corrector), 1, tiny_model))
-    assert sorted((p.job.entry_key, p.job.trial) for p in placed) == sorted((j.entry_key, j.trial) for j in jobs)
+    assert sorted((p.job.key, p.job.trial) for p in placed) == sorted((j.key, j.trial) for j in jobs)
     for p in placed:
         assert p.frac_unknown.shape == (p.job.n_unknown, 3)
         assert ((p.frac_unknown >= 0) & (p.frac_unknown < 1)).all()

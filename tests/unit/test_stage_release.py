@@ -70,15 +70,15 @@ def _entry_rows(key: str, frac: list[list[float]], action: str = "completed") ->
     assert isinstance(record, ParsedRecord)
     entry = EntryKey.parse(key)
     structure = {"lattice": record.lattice.ravel().tolist()}
-    host = {"host_species": list(record.species), "host_frac": record.cell_frac.ravel().tolist()}
+    sites = {"species": list(record.species), "frac": record.cell_frac.ravel().tolist()}
     identity = {"entry_key": key, "database": entry.database, "version": entry.version, "source_id": entry.source_id,
                 "licence": "CC0 <b>|</b>", "source_sha256": "ab" * 32}  # fmt: skip
     decision = {"action": action, "mode": "reconstruct", "element": "H", "n_passed": 5, "n_agree": 4, "trial": 3,
                 "potential": "sevennet-0", "energy_ev": -21.5, "frac_unknown": np.ravel(frac).tolist()}  # fmt: skip
     return {
         "records": [_filled(ALL_TABLES["records"], **identity)],
-        "entries": [_filled(ALL_TABLES["entries"], **identity, **structure, mode="reconstruct")],
-        "tasks": [_filled(ALL_TABLES["tasks"], entry_key=key, element="H", n_unknown=2, **structure, **host)],
+        "entries": [_filled(ALL_TABLES["entries"], **identity, **structure, **sites, mode="reconstruct")],
+        "tasks": [_filled(ALL_TABLES["tasks"], entry_key=key, element="H", n_unknown=2, **structure)],
         "decisions": [_filled(ALL_TABLES["decisions"], entry_key=key, **decision)],
     }
 
