@@ -7,13 +7,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from hinpaint.config import Config, ConfigError, load_config
-from hinpaint.store import StoreError
+from hinpaint.config import Config, load_config
+
+_MENDABLE = ("ConfigError", "StoreError", "ModelError", "PotentialError", "QueryError", "IsolationError")
 
 
 def parse_arguments(
     description: str | None, files: Sequence[str] = (), lists: Sequence[str] = (), *, shard: bool = False,
-    compute: bool = False,
+    compute: bool = False, workers: bool = False,
 ) -> tuple[argparse.Namespace, Config]:  # fmt: skip
     """Parse a script's arguments and load the configuration.
 
@@ -23,6 +24,7 @@ def parse_arguments(
         lists: names of required options that take several paths.
         shard: add ``--shard``.
         compute: add ``--device`` and ``--threads``, and apply the threads.
+        workers: add ``--threads`` alone, for a stage that starts processes.
 
     Returns:
         The arguments and the configuration.
@@ -38,17 +40,25 @@ def parse_arguments(
     if compute:
         parser.add_argument("--device", default="auto", help="torch device; auto takes a GPU when there is one")
         parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    if workers:
+        parser.add_argument("--threads", type=int, default=1, help="processes that share the work")
     arguments = parser.parse_args()
     with plain_errors():
         config = load_config(arguments.config)
     if compute:
-        arguments.device = choose_device(arguments.device, arguments.threads)
+        arguments.device = choose_device(arguments.device, arguments.threads, arguments.shard if shard else 0)
     return arguments, config
 
 
-def choose_device(name: str, threads: int) -> str:
-    """Apply the number of threads and resolve ``auto`` to ``cuda`` or ``cpu``."""
+def choose_device(name: str, threads: int, shard: int = 0) -> str:
+    """Apply the number of threads and resolve ``auto`` to ``cuda`` or ``cpu``.
+
+    Where ``CUDA_VISIBLE_DEVICES`` names several GPUs, shards take them in turn: one process uses one GPU.
+    """
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    gpus = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    if len(gpus) > 1:  # before torch looks at them
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpus[shard % len(gpus)]
     import torch
 
     torch.set_num_threads(threads)
@@ -84,11 +94,10 @@ def table_files(config: Config, results: Path) -> dict[str, list[Path]]:
 @contextmanager
 def plain_errors() -> Iterator[None]:
     """Turn the errors a user can mend into one line and exit code 1."""
-    from hinpaint.catalog.query import QueryError
-    from hinpaint.diffusion.checkpoints import ModelError
-    from hinpaint.relaxation.potentials import PotentialError
-
     try:
         yield
-    except (ConfigError, StoreError, ModelError, PotentialError, QueryError) as error:
-        sys.exit(f"hinpaint: {error}")
+    except Exception as error:
+        # By name: importing the classes would load torch into stages that never use it.
+        if type(error).__module__.startswith("hinpaint.") and type(error).__name__ in _MENDABLE:
+            sys.exit(f"hinpaint: {error}")
+        raise

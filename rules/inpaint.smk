@@ -16,6 +16,8 @@ rule inpaint:
     threads: 1
     params:
         settings=stage_settings(settings, "inpaint"),
+    # A signal ends the job, which keeps what it has; the shell waits for it, and its last words still reach the log.
     shell:
-        "python scripts/inpaint.py --config {CONFIG} --shard {wildcards.shard} --threads {threads}"
-        " --tasks {input.tasks} --trials {output.trials} --runs {output.runs} 2>&1 | tee {log}"
+        "trap : INT TERM; python scripts/inpaint.py --config {CONFIG} --shard {wildcards.shard} --threads {threads}"
+        " --tasks {input.tasks} --trials {output.trials} --runs {output.runs}"
+        " --journal {RESULTS}/journal/inpaint/shard={wildcards.shard} 2>&1 | (trap '' INT TERM; tee {log})"

@@ -17,6 +17,8 @@ rule relax:
     threads: 1
     params:
         settings=stage_settings(settings, "relax"),
+    # A signal ends the job, which keeps what it has; the shell waits for it, and its last words still reach the log.
     shell:
-        "python scripts/relax.py --config {CONFIG} --shard {wildcards.shard} --threads {threads}"
-        " --tasks {input.tasks} --trials {input.trials} --relaxed {output.relaxed} --runs {output.runs} 2>&1 | tee {log}"
+        "trap : INT TERM; python scripts/relax.py --config {CONFIG} --shard {wildcards.shard} --threads {threads}"
+        " --tasks {input.tasks} --trials {input.trials} --relaxed {output.relaxed} --runs {output.runs}"
+        " --journal {RESULTS}/journal/relax/shard={wildcards.shard} 2>&1 | (trap '' INT TERM; tee {log})"

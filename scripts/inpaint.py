@@ -3,6 +3,7 @@
 from hinpaint.scripting import parse_arguments, plain_errors
 from hinpaint.stages.inpaint import run
 
-arguments, config = parse_arguments(__doc__, files=("tasks", "trials", "runs"), shard=True, compute=True)
+files = ("tasks", "trials", "runs", "journal")
+arguments, config = parse_arguments(__doc__, files=files, shard=True, compute=True)
 with plain_errors():
-    run(config, arguments.shard, arguments.tasks, arguments.trials, arguments.runs, arguments.device)
+    run(config, arguments.shard, arguments.tasks, arguments.trials, arguments.runs, arguments.device, arguments.journal)

@@ -76,6 +76,8 @@ def relax(
     settings: Relax,
     level: Level,
     progress: Progress = lambda _done, _total: None,
+    ended: Callable[[RelaxOutcome], None] = lambda _outcome: None,
+    stepped: Callable[[], None] = lambda: None,
 ) -> list[RelaxOutcome]:
     """Relax structures with FIRE (Bitzek et al., Phys. Rev. Lett. 2006, 97, 170201), many at a time.
 
@@ -88,11 +90,13 @@ def relax(
         settings: thresholds, step limits and batch size.
         level: ``h_only`` moves the movable sites in a fixed host and cell; ``full`` moves all sites and the cell.
         progress: called with (jobs done, jobs in all) whenever jobs end.
+        ended: called with each outcome as it comes.
+        stepped: called after every step of the batch; what it raises beside :class:`Exception` ends the relaxation.
 
     Returns:
         One outcome a job, in the order of the jobs. No exception of a structure reaches the caller.
     """
-    engine = _Engine(potential, jobs, settings, level, progress)
+    engine = _Engine(potential, jobs, settings, level, progress, ended, stepped)
     waiting = deque(index for index in engine.by_size() if not engine.refuse(index))
     engine.drain(waiting)
     return [engine.outcomes[index] for index in range(len(jobs))]
@@ -112,13 +116,14 @@ class _Engine:
     """The scheduler behind :func:`relax`; it lives for one call."""
 
     def __init__(
-        self, potential: LoadedPotential, jobs: Sequence[RelaxJob], settings: Relax, level: Level, progress: Progress
-    ) -> None:
+        self, potential: LoadedPotential, jobs: Sequence[RelaxJob], settings: Relax, level: Level, progress: Progress,
+        ended: Callable[[RelaxOutcome], None], stepped: Callable[[], None],
+    ) -> None:  # fmt: skip
         self.potential = potential
         self.jobs = jobs
         self.settings = settings
         self.level: Level = level
-        self.progress = progress
+        self.progress, self.ended, self.stepped = progress, ended, stepped
         self.max_steps = settings.max_steps_h_only if level == "h_only" else settings.max_steps_full
         self.max_atoms = settings.max_atoms
         if potential.device.type == "cpu":
@@ -134,6 +139,7 @@ class _Engine:
         self.outcomes[index] = outcome
         if outcome.reason not in (None, Reason.NOT_CONVERGED):
             _LOG.info("%s %s: %s %s", outcome.key, self.level, outcome.reason, outcome.detail)
+        self.ended(outcome)
         self.progress(len(self.outcomes), len(self.jobs))
 
     def refuse(self, index: int) -> bool:
@@ -179,6 +185,7 @@ class _Engine:
                 flight.state = ts.fire_step(flight.state, self.potential.model)
                 flight.steps = [steps + 1 for steps in flight.steps]
                 self._land(flight)
+                self.stepped()
 
     def _board(self, flight: _Flight, waiting: deque[int]) -> None:
         """Let waiting jobs enter, when enough of the batch is free for it to pay."""

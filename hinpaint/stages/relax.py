@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 from hinpaint.config import Config
 from hinpaint.crystal import Crystal
 from hinpaint.jobs import Job, job
+from hinpaint.journal import Journal, digest_of, fingerprint
 from hinpaint.relaxation import canary
 from hinpaint.relaxation.batch import Level, RelaxJob
 from hinpaint.relaxation.engine import Progress, RelaxOutcome
@@ -22,9 +23,14 @@ from hinpaint.tables import REFERENCE, RELAXED, TASKS, TRIALS
 from hinpaint.whynot import Reason
 
 _SECONDS_BETWEEN_LINES = 15.0
+# What computes a relaxation: rows that other code made are not taken from the journal.
+_CODE = ("crystal.py", "gates.py", "relaxation", "stages/relax.py")
 
 
-def run(config: Config, shard: int, tasks: Path, trials: Path, relaxed: Path, runs: Path, device: str = "cpu") -> None:
+def run(
+    config: Config, shard: int, tasks: Path, trials: Path, relaxed: Path, runs: Path, device: str = "cpu",
+    journal: Path | None = None,
+) -> None:  # fmt: skip
     """Relax one shard.
 
     Args:
@@ -35,34 +41,81 @@ def run(config: Config, shard: int, tasks: Path, trials: Path, relaxed: Path, ru
         relaxed: ``relaxed`` table to write.
         runs: ``runs`` table to write.
         device: ``cpu`` or ``cuda``.
+        journal: folder for finished rows; with it the job goes on where an earlier one stopped.
 
     Raises:
         StoreError: an input is absent or damaged.
         PotentialError: the potential cannot be loaded, or fails its checks.
     """
-    with job("relax", shard, config.run, runs) as current:
+    with job("relax", shard, config.run, runs, resumable=journal is not None) as current:
         task_rows = read_table(tasks, TASKS).to_pylist()
         trial_rows = read_table(trials, TRIALS).to_pylist()
         jobs = relax_jobs(task_rows, trial_rows)
-        rows, settings = _relax(config, jobs, current, device) if jobs else ([], {})
-        write_table(relaxed, RELAXED, rows, config.run, provenance=settings)
-        current.n_in, current.n_out = len(trial_rows), len(rows)
+        current.n_in, current.device = len(trial_rows), device
+        with Journal(journal, RELAXED, fingerprint(config, "relax", _CODE), config.run) as kept:
+            rows = _relax(config, jobs, kept, current)
+            write_table(relaxed, RELAXED, rows, config.run, _provenance(config, rows))
+            kept.compact()
+        current.n_out = len(rows)
+        current.potential_sha256 = rows[0]["potential_sha256"] if rows else None
 
 
-def _relax(
-    config: Config, jobs: Sequence[RelaxJob], current: Job, device: str
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Rows of ``relaxed`` and their provenance."""
-    potential = load_potential(config.potential, device)
-    current.device, current.potential_sha256 = device, potential.sha256
-    n_structures = len(canary.check(potential))
-    current.say(f"{potential.name} passed its checks on {n_structures} structures, {len(jobs)} structures to relax")
-    started = time.monotonic()
-    outcomes = relax_levels(potential, jobs, config.relax, partial(_reporter, current))
-    current.compute_s = time.monotonic() - started
+def _provenance(config: Config, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    if not rows:
+        return {}
     settings = config.relax.model_dump(exclude={"max_atoms"})
-    provenance = {"relax": settings, "potential": potential.name, "sha256": potential.sha256}
-    return [_row(level, outcome, potential) for level, outcome in outcomes], provenance
+    return {"relax": settings, "potential": rows[0]["potential"], "sha256": rows[0]["potential_sha256"]}
+
+
+def _relax(config: Config, jobs: Sequence[RelaxJob], kept: Journal, current: Job) -> list[dict[str, Any]]:
+    """Rows of ``relaxed``: those the journal holds, and the others from the potential."""
+    levels: tuple[Level, ...] = ("h_only", "full") if config.relax.max_steps_full else ("h_only",)
+    digests = {each.key: digest_of(each.crystal) for each in jobs}
+    rows: dict[tuple[str | int, ...], dict[str, Any]] = {}
+    for each in jobs:
+        for level in levels:
+            row = kept.take(digests[each.key], *each.key, level)
+            if row is None:
+                break
+            rows[*each.key, level] = row
+    todo = [each for each in jobs if (*each.key, levels[-1]) not in rows]
+    current.n_reused, current.n_kept, current.n_planned = len(rows), len(rows), len(levels) * len(jobs)
+    # Records of one structure have the same trials; the same start is relaxed once.
+    twins: dict[str, list[tuple[str, int]]] = {}
+    for each in todo:
+        twins.setdefault(digests[each.key], []).append(each.key)
+    todo = [each for each in todo if twins[digests[each.key]][0] == each.key]
+    current.n_computed, current.compute_s = len(todo), 0.0
+    current.say(f"{len(jobs)} structures, {len(todo)} of them to relax, {len(rows)} rows in the journal")
+    if not todo:
+        return list(rows.values())
+    potential = load_potential(config.potential, current.device)
+    current.say(f"{potential.name} passed its checks on {len(canary.check(potential))} structures")
+    current.stop_if_asked()
+
+    def ended(level: Level, outcome: RelaxOutcome) -> None:
+        digest, found = digests[outcome.key], _row(level, outcome, potential)
+        for entry_key, trial in twins[digest]:
+            rows[entry_key, trial, level] = {**found, "entry_key": entry_key, "trial": trial}
+            kept.add(digest, rows[entry_key, trial, level])
+        current.n_kept = len(rows)
+
+    reporter = _Reporter(current)
+
+    def stepped() -> None:
+        current.stop_if_asked()
+        kept.write_if_due()
+        reporter.say_if_due()
+
+    known = {
+        each.key: _outcome(rows[*each.key, "h_only"], each)
+        for each in todo
+        if all((*twin, "h_only") in rows for twin in twins[digests[each.key]])
+    }
+    started = time.monotonic()
+    relax_levels(potential, todo, config.relax, reporter.of, known, ended, stepped)
+    current.compute_s = time.monotonic() - started
+    return list(rows.values())
 
 
 def relax_jobs(tasks: Iterable[Mapping[str, Any]], trials: Iterable[Mapping[str, Any]]) -> list[RelaxJob]:
@@ -92,20 +145,53 @@ def relax_jobs(tasks: Iterable[Mapping[str, Any]], trials: Iterable[Mapping[str,
     return jobs
 
 
-def _reporter(current: Job, level: Level) -> Progress:
-    """Print progress with the time that is left, a line every few seconds and one at the end."""
-    started = time.monotonic()
-    last = started
+class _Reporter:
+    """Print progress with the time that is left, a line every few seconds and one at the end of a level."""
 
-    def report(done: int, total: int) -> None:
-        nonlocal last
-        now = time.monotonic()
-        if done == total or now - last >= _SECONDS_BETWEEN_LINES:
-            last = now
-            left = (now - started) / done * (total - done)
-            current.say(f"{level}: {done} of {total} structures, about {left:.0f} s left")
+    def __init__(self, current: Job) -> None:
+        self._current = current
+        self._said = self._started = time.monotonic()
+        self._level, self._done, self._total = "", 0, 0
 
-    return report
+    def of(self, level: Level) -> Progress:
+        """Begin a level."""
+        self._said = self._started = time.monotonic()
+        self._level, self._done, self._total = level, 0, 0
+        return self._report
+
+    def _report(self, done: int, total: int) -> None:
+        self._done, self._total = done, total
+        if done == total:
+            self._say()
+
+    def say_if_due(self) -> None:
+        """Say where the level is when the last line was a while ago: a silent log would look like a dead job."""
+        if time.monotonic() - self._said >= _SECONDS_BETWEEN_LINES:
+            self._say()
+
+    def _say(self) -> None:
+        self._said = time.monotonic()
+        left = ""
+        if 0 < self._done < self._total:
+            left = f", about {(self._said - self._started) / self._done * (self._total - self._done):.0f} s left"
+        self._current.say(f"{self._level}: {self._done} of {self._total} structures{left}")
+
+
+def _outcome(row: Mapping[str, Any], job: RelaxJob) -> RelaxOutcome:
+    """The outcome that :func:`_row` made this row of."""
+    lattice, frac = np.reshape(row["lattice"], (3, 3)), np.reshape(row["frac"], (-1, 3))
+    return RelaxOutcome(
+        key=job.key,
+        energy_start_ev=row["energy_start_ev"],
+        energy_ev=row["energy_ev"],
+        fmax_ev_per_a=row["fmax_ev_per_a"],
+        n_steps=row["n_steps"],
+        converged=row["converged"],
+        crystal=replace(job.crystal, lattice=lattice, frac=frac),
+        volume_change=row["volume_change"],
+        reason=Reason(row["reason"]) if row["reason"] else None,
+        detail=row["detail"] or "",
+    )
 
 
 def _row(level: Level, outcome: RelaxOutcome, potential: LoadedPotential) -> dict[str, Any]:

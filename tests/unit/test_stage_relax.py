@@ -28,6 +28,7 @@ def _config(folder: Path, **settings: Any) -> Config:
 def _task(key: str, lattice: Any, species: list[str], frac: Any, n_unknown: int, reference: Any) -> dict[str, Any]:
     return {
         "entry_key": key, "mode": "benchmark", "element": "H", "n_unknown": n_unknown, "shard": 3, "cost": 1.0,
+        "host_sha256": key, "supercell": [1, 0, 0, 0, 1, 0, 0, 0, 1],
         "lattice": np.ravel(lattice).tolist(), "host_species": species, "host_frac": np.ravel(frac).tolist(),
         "reference_frac": reference,
     }  # fmt: skip

@@ -154,6 +154,8 @@ def test_relax_stage_with_a_nequip_model_of_our_own(package: Path, tmp_path: Pat
         "n_unknown": 2,
         "shard": 0,
         "cost": 1.0,
+        "host_sha256": "brucite",
+        "supercell": [1, 0, 0, 0, 1, 0, 0, 0, 1],
         "lattice": np.array(_BRUCITE).ravel().tolist(),
         "host_species": ["Mg", "O", "O"],
         "host_frac": _FRAC[:3].ravel().tolist(),

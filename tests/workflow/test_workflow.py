@@ -161,6 +161,7 @@ def test_killed_job_leaves_nothing_and_its_repeat_the_same_rows(workspace: Works
     command = workspace.script(
         "inpaint.py", "--shard", "0", "--tasks", str(workspace.results / "tasks/shard=0000.parquet"),
         "--trials", str(trials), "--runs", str(workspace.folder / "runs.parquet"),
+        "--journal", str(workspace.folder / "journal"),
     )  # fmt: skip
     process = subprocess.Popen(command, cwd=workspace.folder, env=environment(), stderr=subprocess.PIPE, text=True)  # noqa: S603
     for line in process.stderr:
