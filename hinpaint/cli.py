@@ -1,7 +1,10 @@
 """The command `hinpaint`."""
 
+import json
+import subprocess
+import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -9,7 +12,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from hinpaint.catalog.query import Format, QueryError, ask, open_catalog, render
-from hinpaint.config import Config, ConfigError, Potential, Relax, Sampler, parse_block
+from hinpaint.census.command import census
+from hinpaint.config import Config, ConfigError, Potential, Relax, Sampler, load_config, parse_block
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -19,6 +23,8 @@ app = typer.Typer(
 )
 _stderr = Console(stderr=True)
 _WIDE = 240  # a table that goes into a file or a pipe has no terminal to fit in
+
+app.command()(census)
 
 
 @app.command()
@@ -45,6 +51,99 @@ def show_config() -> None:
 
     for line in key_lines(Config):
         typer.echo(line)
+
+
+@app.command()
+def status(
+    run: Annotated[str, typer.Option(help="name of the run: looks at results/<run>")] = "demo",
+    failed: Annotated[bool, typer.Option("--failed", help="print only the files of jobs that failed")] = False,
+    output: Annotated[Literal["table", "json"], typer.Option("--format", help="how the answer is printed")] = "table",
+) -> None:
+    """Say how far a run is: shards by state, why entries were left out, cost so far, work left."""
+    from hinpaint.status import STATES, StatusError, run_status
+
+    try:
+        found = run_status(Path("results") / run)
+    except StatusError as error:
+        _fail(str(error))
+    if failed:
+        typer.echo("\n".join(map(str, found.failed)), nl=bool(found.failed))
+        return
+    if output == "json":
+        typer.echo(json.dumps(found.as_dict(), indent=2))
+        return
+    table = Table("stage", *STATES, "rows", "job-hours", "left (estimate)")
+    for stage in found.stages:
+        left = "?" if stage.left_s is None else f"{stage.left_s / 3600:.2f} h"
+        counts = [str(stage.count(state) or "") for state in STATES]
+        table.add_row(stage.name, *counts, str(stage.n_rows), f"{stage.seconds_s / 3600:.2f}", left)
+    terminal = _stdout()
+    terminal.print(table)
+    if found.left_s:
+        at_least = "at least " if any(stage.left_s is None for stage in found.stages) else "about "
+        jobs = found.n_running or 1
+        terminal.print(f"{at_least}{found.left_s / jobs / 3600:.2f} h to go with {jobs} job(s) at once")
+    for title, counted in (("left out", found.whynot), ("failed", found.failures)):
+        for reason, count in counted:
+            terminal.print(f"{title}: {count} x {reason}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def check(
+    run: Annotated[str, typer.Option(help="name of the run")] = "demo",
+    delete: Annotated[bool, typer.Option("--delete", help="delete what is broken; snakemake makes it again")] = False,
+) -> None:
+    """Read every table file of a run and name those that are damaged; exit code 1 when some are left."""
+    from hinpaint.checking import broken_files
+
+    results = Path("results") / run
+    try:
+        broken = list(broken_files(load_config(results / "config.json"), results))
+    except ConfigError as error:
+        _fail(str(error))
+    for each in broken:
+        typer.echo(each.problem)
+        if delete:
+            each.path.unlink()
+    typer.echo(f"{len(broken)} broken file(s) {'deleted' if delete else 'found'}")
+    raise typer.Exit(1 if broken and not delete else 0)
+
+
+@app.command()
+def rerun(
+    run: Annotated[str, typer.Option(help="name of the run")] = "demo",
+    entry: Annotated[str | None, typer.Option(help="database|version|id: compute this entry again")] = None,
+    shard: Annotated[int | None, typer.Option(min=0, help="number of the shard to make again")] = None,
+    stage: Annotated[str, typer.Option(help="stage to begin with: inpaint, relax or match")] = "inpaint",
+    failed: Annotated[bool, typer.Option("--failed", help="make everything again that failed or was stopped")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="take nothing from journals")] = False,
+    profile: Annotated[str, typer.Option(help="Snakemake profile")] = "profiles/local",
+    dry_run: Annotated[bool, typer.Option("--dry-run", "-n", help="print the command and what it would do")] = False,
+    more: Annotated[list[str] | None, typer.Argument(help="more words for snakemake, after --")] = None,
+) -> None:
+    """Print and run the smallest Snakemake command that makes an entry, a shard, or what failed again.
+
+    An entry is computed again; the rest of its shard, and every row of a shard that is named by its number, comes from
+    the journal unless --fresh is given. The next `snakemake` brings the catalog and the release up to date.
+    """
+    from hinpaint.rerun import Rerun, command_line, drop, rerun_failed, rerun_shard, shard_of
+    from hinpaint.status import StatusError
+
+    results = Path("results") / run
+    if (entry is not None) + (shard is not None) + failed != 1:
+        _fail("name one of --entry, --shard and --failed")
+    try:
+        if failed:
+            plan: Rerun = rerun_failed(results)
+        else:
+            plan = rerun_shard(results, stage, shard_of(results, entry) if entry is not None else shard or 0)
+    except StatusError as error:
+        _fail(str(error))
+    words = plan.arguments(results, profile, [*(["--dry-run"] if dry_run else []), *(more or [])])
+    typer.echo(command_line(words))
+    if not dry_run and (fresh or entry is not None):
+        drop(plan, None if fresh else entry)
+    raise typer.Exit(subprocess.run([sys.executable, "-m", "snakemake", *words], check=False).returncode)  # noqa: S603 - printed above
 
 
 @app.command()
@@ -75,13 +174,15 @@ def inpaint(  # noqa: PLR0913, PLR0917 - the options of one command
         sampler = parse_block(Sampler, {"n_steps": steps})
         read = read_cif(source, element, n_missing)
         typer.echo(f"{source.name}: {read.host.n_sites} known sites, {read.n_unknown} {element} to place")
+        if read.n_cells > 1:
+            typer.echo(f"completed in its primitive cell, {read.n_cells} of which fill the cell")
         typer.echo(f"evidence: {', '.join(read.evidence.codes) or 'nothing remarkable'}")
         weights = load_model(model, where)
         with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
                       console=_stderr) as bars:  # fmt: skip
             progress = _Bars(bars)
             found = place_and_relax(read, trials, sampler, weights, settings, Relax(), seed, where, progress.show)
-        n_sites = read.host.n_sites + read.n_unknown
+        n_sites = (read.host.n_sites + read.n_unknown) // read.n_cells
         table = Table("trial", "energy (eV/cell)", "above best (meV/atom)", "outcome")
         for each in found:
             if each.passed:
@@ -146,6 +247,11 @@ class _Bars:
         if phase not in self._tasks:
             self._tasks[phase] = self._progress.add_task(phase, total=total)
         self._progress.update(self._tasks[phase], completed=done, total=total)
+
+
+def _stdout() -> Console:
+    terminal = Console()
+    return terminal if terminal.is_terminal else Console(width=_WIDE)
 
 
 def _fail(message: str) -> NoReturn:
