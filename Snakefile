@@ -23,8 +23,9 @@ try:
 except ConfigError as error:
     sys.exit(f"hinpaint: {error}")
 
-# Scripts find the package where the workflow lies, in every environment.
-shell.prefix(f"export PYTHONPATH={shlex.quote(str(workflow.basedir))}; ")
+# Scripts find the package where the workflow lies, in every environment. A prefix of one's own replaces Snakemake's
+# `set`, without which a failed script before `| tee` would count as a success.
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(workflow.basedir))}; ")
 RESULTS = settings.results
 CONFIG = write_resolved(settings)
 SHARDS = [f"{shard:04d}" for shard in range(settings.shards)]

@@ -65,27 +65,38 @@ class Source(Block):
 
     database: Annotated[str, Field(pattern=_NAME, description="short name, first part of every entry key")]
     version: Annotated[str, Field(pattern=_NAME, description="version of the export, second part of every entry key")]
-    format: Annotated[Literal["cif", "optimade"], Field(description="cif: folder, .tar(.gz|.xz|.bz2) or .zip of CIFs; optimade: JSON Lines, plain or .gz")]  # fmt: skip  # noqa: E501
+    format: Annotated[
+        Literal["cif", "optimade", "extxyz", "aiida", "entries"],
+        Field(
+            description="cif: folder, .tar(.gz|.xz|.bz2|.zst) or .zip of CIFs; optimade: JSON Lines; extxyz: frames of "
+            "extended XYZ; aiida: .aiida archive; entries: Parquet of the table entries; text may be compressed"
+        ),
+    ]
     path: Annotated[Path, Field(description="folder, archive or file; relative to the working directory")]
     licence: Annotated[str, Field(min_length=1, description="licence of the records, an SPDX identifier where one exists")]  # fmt: skip  # noqa: E501
+    redistributable: Annotated[bool, Field(description="false where the licence forbids passing records on: they are counted, none is curated")] = True  # fmt: skip  # noqa: E501
     mode: Annotated[
         tuple[Mode, ...],
         BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
         Field(min_length=1, description="what to do; with several, an entry takes the first one that fits it"),
     ]
     partitions: Annotated[int, Field(ge=1, le=1000, description="ingest jobs this source is split into")] = 1
+    index: Annotated[Path | None, Field(description="cif: COD's table data, as CSV or MySQL dump (.sql), plain or compressed; entries it answers are not read")] = None  # fmt: skip  # noqa: E501
+    time_limit_s: Annotated[float, Field(gt=0, le=3600, description="wall-clock seconds for reading one record")] = 10.0
 
-    @field_validator("path")
+    @field_validator("path", "index")
     @classmethod
-    def _path_exists(cls, value: Path) -> Path:
-        if not value.exists():
+    def _path_exists(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.exists():
             raise ValueError(f"{value} does not exist")
         return value
 
     @model_validator(mode="after")
-    def _file_where_needed(self) -> Self:
-        if self.format == "optimade" and not self.path.is_file():
-            raise ValueError(f"{self.path} is a folder; format optimade is one file")
+    def _fits_format(self) -> Self:
+        if self.format not in ("cif", "entries") and not self.path.is_file():
+            raise ValueError(f"{self.path} is a folder; format {self.format} is one file")
+        if self.index is not None and (self.format != "cif" or not self.index.is_file()):
+            raise ValueError("index is one file and belongs to format cif")
         return self
 
 
@@ -93,6 +104,9 @@ class Select(Block):
     """Which entries to take; the others get a row in whynot."""
 
     max_sites: Annotated[int, Field(ge=2, le=2000, description="sites in the completed cell at most")] = 64
+    primitive_cell: Annotated[
+        bool, Field(description="complete the primitive cell where the missing sites divide evenly, and map back")
+    ] = True
     limit: Annotated[int | None, Field(ge=1, description="entries to take at most, in key order; empty: all")] = None
     elements: Annotated[
         tuple[Element, ...] | None,

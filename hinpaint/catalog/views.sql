@@ -31,8 +31,11 @@ WITH made AS (
     SELECT count(DISTINCT (entry_key, trial)) AS n_relaxed FROM relaxed
 )
 SELECT
-    (SELECT sum(compute_s) FROM runs WHERE stage = 'inpaint') / nullif(n_trials, 0) AS inpaint_s,
-    (SELECT sum(compute_s) FROM runs WHERE stage = 'relax') / nullif(n_relaxed, 0) AS relax_s,
+    -- A job that resumed has spent time only on what it did not reuse.
+    (SELECT 3600 * sum(compute_s) / nullif(sum(trials_per_hour * seconds_s), 0) FROM runs WHERE stage = 'inpaint')
+        AS inpaint_s,
+    (SELECT 3600 * sum(compute_s) / nullif(sum(trials_per_hour * seconds_s), 0) FROM runs WHERE stage = 'relax')
+        AS relax_s,
     n_trials, n_relaxed
 FROM made, relaxations;
 COMMENT ON VIEW seconds_per_trial IS 'mean seconds of network time a trial and of potential time a relaxation';
