@@ -6,6 +6,7 @@ the first occurrence of a tag counts.
 
 import math
 import re
+from typing import NamedTuple
 
 import gemmi
 import numpy as np
@@ -39,7 +40,6 @@ _MAX_LENGTH_A = 2000.0
 _MAX_FRAC = 100.0
 _CALCULATED = frozenset({"calc", "c"})
 _DUMMY = "dum"
-_AXES = ("fract_x", "fract_y", "fract_z")
 _MAX_ATTACHED = 8
 _MEASURED_TAGS = (
     "_diffrn_radiation_type", "_diffrn_radiation_probe", "_diffrn_radiation_wavelength",
@@ -146,12 +146,49 @@ def _cell_parameters(block: cif.Block) -> tuple[float, ...]:
     return (*lengths, *angles)
 
 
-def _column(block: cif.Block, tag: str, n_sites: int) -> list[str | None]:
-    """Values of one atom-site tag, unquoted; None for ``.``, ``?`` and for a tag that is absent or of other length."""
+def _column(block: cif.Block, tag: str, n_rows: int) -> list[str | None]:
+    """Values of one tag, unquoted; None for ``.``, ``?`` and for a tag that is absent or of other length."""
     values = list(block.find_values(tag))
-    if len(values) != n_sites:
-        return [None] * n_sites
-    return [None if cif.is_null(v) else (v if v[0] not in "'\";" else str(cif.as_string(v))) for v in values]
+    return [_unquoted(value) for value in values] if len(values) == n_rows else [None] * n_rows
+
+
+def _unquoted(value: str) -> str | None:
+    if value in {".", "?"}:
+        return None
+    return value if value[0] not in "'\";" else str(cif.as_string(value))
+
+
+class _Row(NamedTuple):
+    """One row of the atom sites as text; the names are those of the tags behind ``_atom_site_``."""
+
+    label: str | None
+    type_symbol: str | None
+    occupancy: str | None
+    fract_x: str | None
+    fract_y: str | None
+    fract_z: str | None
+    calc_flag: str | None
+    refinement_flags: str | None
+    refinement_flags_posn: str | None
+    disorder_group: str | None
+    disorder_assembly: str | None
+    attached_hydrogens: str | None
+    symmetry_multiplicity: str | None
+    site_symmetry_multiplicity: str | None
+
+
+def _site_columns(block: cif.Block, n_sites: int) -> list[list[str | None]]:
+    """Columns of the atom sites in the order of :class:`_Row`; of a tag that a loop repeats, the first one."""
+    tags = [f"_atom_site_{name}" for name in _Row._fields]
+    loop = block.find_loop("_atom_site_fract_x").get_loop()
+    if loop is None:  # a single site may be written as pairs
+        return [_column(block, tag, n_sites) for tag in tags]
+    values, width = loop.values, loop.width()
+    places: dict[str, int] = {}
+    for place, tag in enumerate(loop.tags):
+        places.setdefault(tag.lower(), place)
+    absent: list[str | None] = [None] * n_sites
+    return [[_unquoted(v) for v in values[places[tag] :: width]] if tag in places else absent for tag in tags]
 
 
 def _read_sites(block: cif.Block, formula: Formula | None) -> tuple[tuple[Site, ...], tuple[Note, ...]]:
@@ -160,26 +197,19 @@ def _read_sites(block: cif.Block, formula: Formula | None) -> tuple[tuple[Site, 
         raise RefusedError(Reason.NO_SITES, "no _atom_site_fract_x")
     if n_sites > MAX_IMAGES:
         raise RefusedError(Reason.TOO_MANY_SITES, f"{n_sites} atom sites, more than {MAX_IMAGES}")
-    names = ("label", "type_symbol", "occupancy", "fract_x", "fract_y", "fract_z", "calc_flag", "refinement_flags",
-             "refinement_flags_posn", "disorder_group", "disorder_assembly", "attached_hydrogens")  # fmt: skip
-    columns = {name: _column(block, f"_atom_site_{name}", n_sites) for name in names}
-    for tag in ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity"):
-        multiplicities = _column(block, tag, n_sites)
-        if any(multiplicities):
-            break
-    alternatives = _alternative_sites(columns["disorder_assembly"], columns["disorder_group"])
+    columns = _site_columns(block, n_sites)
+    rows = [_Row(*values) for values in zip(*columns, strict=True)]
+    alternatives = _alternative_sites([row.disorder_assembly for row in rows], [row.disorder_group for row in rows])
     # SHELX: "constr" says that every hydrogen parameter follows from other atoms.
-    constrained = value_of(block, "_refine_ls_hydrogen_treatment") == "constr" and not any(columns["calc_flag"])
+    treatment = value_of(block, "_refine_ls_hydrogen_treatment")
+    constrained = treatment == "constr" and not any(row.calc_flag for row in rows)
     charges = _type_charges(block)
     sites = []
-    for i in range(n_sites):
-        row = {name: column[i] for name, column in columns.items()}
-        charge = _charge(row["type_symbol"], charges)
-        site = _read_site(row, formula, alternatives[i], multiplicities[i], constrained, charge)
+    for row, alternative in zip(rows, alternatives, strict=True):
+        site = _read_site(row, formula, alternative, constrained, _charge(row.type_symbol, charges))
         if site is not None:
             sites.append(site)
-    untyped = zip(columns["label"], columns["type_symbol"], strict=True)
-    metal_sites = any(label is not None and kind is None and is_metal_site(label) for label, kind in untyped)
+    metal_sites = any(r.label is not None and r.type_symbol is None and is_metal_site(r.label) for r in rows)
     return tuple(sites), (Note.ELEMENT_FROM_FORMULA,) if metal_sites else ()
 
 
@@ -198,48 +228,49 @@ def _charge(type_symbol: str | None, charges: dict[str, float]) -> float | None:
 
 
 def _read_site(
-    row: dict[str, str | None], formula: Formula | None, alternative: bool, multiplicity: str | None,
-    constrained: bool, charge: float | None,
-) -> Site | None:  # fmt: skip
-    label = row["label"] or row["type_symbol"] or ""
-    is_dummy = (row["calc_flag"] or "").lower() == _DUMMY
-    found = element_of_site(row["type_symbol"], label, formula)
+    row: _Row, formula: Formula | None, alternative: bool, constrained: bool, charge: float | None
+) -> Site | None:
+    label = row.label or row.type_symbol or ""
+    calc_flag = (row.calc_flag or "").lower()
+    is_dummy = calc_flag == _DUMMY
+    found = element_of_site(row.type_symbol, label, formula)
     if found is None:
         # A dummy that is no element (a ring's centroid) and a row of nothing but question marks are no atoms.
-        if is_dummy or (not label and row["fract_x"] is None):
+        if is_dummy or (not label and row.fract_x is None):
             return None
-        raise RefusedError(Reason.UNKNOWN_ELEMENT, f"site {label[:40]!r}, type {row['type_symbol']!r}")
-    frac = None if is_dummy else _read_frac(row)
-    occupancy = _number(row["occupancy"]) if row["occupancy"] is not None else 1.0
+        raise RefusedError(Reason.UNKNOWN_ELEMENT, f"site {label[:40]!r}, type {row.type_symbol!r}")
+    texts = row.fract_x, row.fract_y, row.fract_z
+    frac = None if is_dummy else _read_frac(label, texts)
+    occupancy = _number(row.occupancy) if row.occupancy is not None else 1.0
     if not 0 <= occupancy <= 1e3:
-        raise RefusedError(Reason.UNREADABLE, f"site {label[:40]!r}: occupancy {row['occupancy']!r}")
-    flags = (row["refinement_flags_posn"] or row["refinement_flags"] or "").upper()
-    attached, declared = _number(row["attached_hydrogens"]), _number(multiplicity)
+        raise RefusedError(Reason.UNREADABLE, f"site {label[:40]!r}: occupancy {row.occupancy!r}")
+    flags = (row.refinement_flags_posn or row.refinement_flags or "").upper()
+    attached = _number(row.attached_hydrogens)
+    declared = _number(row.symmetry_multiplicity or row.site_symmetry_multiplicity)
     return Site(
         label=label,
         element=found[0],
         occupancy=occupancy,
         frac=frac,
-        calculated=(row["calc_flag"] or "").lower() in _CALCULATED or "R" in flags or constrained,
+        calculated=calc_flag in _CALCULATED or "R" in flags or constrained,
         is_isotope=found[1],
         alternative=alternative,
         attached=round(attached) if 0 <= attached <= _MAX_ATTACHED else None,
         multiplicity=round(declared) if 1 <= declared <= 192 else None,
         hint=hint_of_label(label, found[0]),
-        refined=frac is not None and any("(" in (row[axis] or "") for axis in _AXES),
+        refined=frac is not None and any("(" in (text or "") for text in texts),
         charge=charge,
     )
 
 
-def _read_frac(row: dict[str, str | None]) -> tuple[float, float, float] | None:
+def _read_frac(label: str, texts: tuple[str | None, ...]) -> tuple[float, float, float] | None:
     values = []
-    for axis in _AXES:
-        text = row[axis]
+    for text in texts:
         if text is None:
             return None
         value = _number(text)
         if not abs(value) <= _MAX_FRAC:
-            raise RefusedError(Reason.UNREADABLE, f"site {(row['label'] or '')[:40]!r}: coordinate {text[:40]!r}")
+            raise RefusedError(Reason.UNREADABLE, f"site {label[:40]!r}: coordinate {text[:40]!r}")
         # A coordinate with a standard uncertainty was refined and is not a cut-off third.
         values.append(value if "(" in text else snap_thirds(value, len(text.partition(".")[2])))
     return values[0], values[1], values[2]
