@@ -174,7 +174,8 @@ class _Reporter:
         left = ""
         if 0 < self._done < self._total:
             left = f", about {(self._said - self._started) / self._done * (self._total - self._done):.0f} s left"
-        self._current.say(f"{self._level}: {self._done} of {self._total} structures{left}")
+        done = f"{self._done} of {self._total} structures{left}" if self._total else "none finished yet"
+        self._current.say(f"{self._level}: {done}")
 
 
 def _outcome(row: Mapping[str, Any], job: RelaxJob) -> RelaxOutcome:
