@@ -90,8 +90,11 @@ class _Cells:
             sites = self.offsets[rows][:, None] + np.arange(size)
             matrices = self.supercell[rows].reshape(-1, 3, 3).astype(np.int64)
             reduced = reduce_cells(self.lattice[rows].reshape(-1, 3, 3), self.codes[sites], self.frac[sites], matrices)
-            self.frac[sites], self.keep[sites] = reduced.frac, reduced.chosen
-            self.lattice[rows] = reduced.lattice.reshape(-1, 9)
+            # Where it is unclear which sites are copies, the entry is completed as it is.
+            sound = reduced.sound
+            self.frac[sites[sound]], self.keep[sites[sound]] = reduced.frac[sound], reduced.chosen[sound]
+            self.lattice[rows[sound]] = reduced.lattice[sound].reshape(-1, 9)
+            self.supercell[rows[~sound]] = IDENTITY
 
     def counts(self, mask: BoolArray) -> IntArray:
         """(n,) sites of each entry where ``mask`` (sites,) is true."""

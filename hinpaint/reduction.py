@@ -35,11 +35,13 @@ class Reduced:
         lattice: (B, 3, 3) primitive lattice vectors as rows, ångström.
         chosen: (B, n) true for the first site, in the source's order, of each set of translated copies.
         frac: (B, n, 3) every site in the primitive cell's fractional coordinates, within [0, 1).
+        sound: (B,) true where the sites form whole sets of copies; the rest of a cell without is of no use.
     """
 
     lattice: FloatArray
     chosen: BoolArray
     frac: FloatArray
+    sound: BoolArray
 
 
 def find_supercell(crystal: Crystal, divides: int = 0, tolerance_a: float = TOLERANCE_A) -> tuple[int, ...]:
@@ -63,7 +65,9 @@ def find_supercell(crystal: Crystal, divides: int = 0, tolerance_a: float = TOLE
         return IDENTITY
     basis = _lattice_basis([*numerators.astype(int).tolist(), *(n_cells * np.eye(3, dtype=int)).tolist()])
     supercell = _supercell_of(basis, n_cells, crystal.lattice)
-    return IDENTITY if supercell is None else tuple(int(v) for v in supercell.ravel())
+    if supercell is None or not _reduce(crystal, supercell).sound[0]:
+        return IDENTITY
+    return tuple(int(v) for v in supercell.ravel())
 
 
 def reduce_sites(crystal: Crystal, supercell: ArrayLike) -> Crystal:
@@ -79,12 +83,18 @@ def reduce_sites(crystal: Crystal, supercell: ArrayLike) -> Crystal:
     Raises:
         ValueError: the sites do not form whole sets of copies.
     """
+    reduced = _reduce(crystal, supercell)
+    if not reduced.sound[0]:
+        raise ValueError("the sites are not copies of each other in the primitive cells")
+    whole = replace(crystal, lattice=reduced.lattice[0], frac=reduced.frac[0])
+    return whole.take(reduced.chosen[0])
+
+
+def _reduce(crystal: Crystal, supercell: ArrayLike) -> Reduced:
     names = sorted(set(crystal.species))
     codes = np.array([names.index(name) for name in crystal.species])
     matrix = np.asarray(supercell, dtype=np.int64).reshape(1, 3, 3)
-    reduced = reduce_cells(crystal.lattice[None], codes[None], crystal.frac[None], matrix)
-    whole = replace(crystal, lattice=reduced.lattice[0], frac=reduced.frac[0])
-    return whole.take(reduced.chosen[0])
+    return reduce_cells(crystal.lattice[None], codes[None], crystal.frac[None], matrix)
 
 
 def reduce_cells(lattice: FloatArray, codes: IntArray, frac: FloatArray, supercell: IntArray) -> Reduced:
@@ -95,14 +105,12 @@ def reduce_cells(lattice: FloatArray, codes: IntArray, frac: FloatArray, superce
         codes: (B, n) integers that tell the elements apart.
         frac: (B, n, 3) fractional coordinates in the source cells.
         supercell: (B, 3, 3) integers.
-
-    Raises:
-        ValueError: the sites of a cell do not form whole sets of copies.
     """
     n_cells = np.rint(np.linalg.det(supercell.astype(np.float64)))
     primitive = np.linalg.solve(supercell.astype(np.float64), lattice)
     reduced = (frac @ supercell) % 1.0
     chosen = np.zeros(codes.shape, dtype=bool)
+    sound = np.zeros(len(codes), dtype=bool)
     step = max(1, _BATCH_PAIRS // max(1, codes.shape[1] ** 2))
     for first in range(0, len(codes), step):
         part = slice(first, first + step)
@@ -111,10 +119,9 @@ def reduce_cells(lattice: FloatArray, codes: IntArray, frac: FloatArray, superce
         squares = np.square(np.einsum("bijk,bkl->bijl", delta, primitive[part])).sum(axis=-1)
         # Twice the tolerance: two copies of one site may lie to either side of a third.
         copies = (squares < (2 * TOLERANCE_A) ** 2) & (codes[part, :, None] == codes[part, None])
-        if not np.all(copies.sum(axis=2) == n_cells[part, None]):
-            raise ValueError("sites are not copies of each other in the primitive cells")
+        sound[part] = np.all(copies.sum(axis=2) == n_cells[part, None], axis=1)
         chosen[part] = copies.argmax(axis=2) == np.arange(codes.shape[1])
-    return Reduced(primitive, chosen, reduced)
+    return Reduced(primitive, chosen, reduced, sound)
 
 
 def expand_sites(frac: ArrayLike, supercell: ArrayLike) -> FloatArray:

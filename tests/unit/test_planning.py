@@ -128,6 +128,17 @@ def test_a_centred_cell_is_completed_in_its_primitive_cell() -> None:
     assert (whole["n_unknown"], len(whole["host_species"])) == (4, 4)
 
 
+def test_an_entry_whose_copies_are_unclear_is_completed_as_it_is() -> None:
+    crystal = body_centred()
+    close = crystal.with_frac(np.concatenate([crystal.frac[:3], crystal.frac[2:3] + 0.1]))
+    rows = [entry("reconstruct", "d|1|a", crystal, 4), {**entry("reconstruct", "d|1|b", close), "supercell": None}]
+    rows[1]["supercell"] = rows[0]["supercell"]
+    sound, unclear = tasks_of(rows, [4, 4]).to_pylist()
+    assert (sound["n_unknown"], unclear["n_unknown"]) == (2, 4)
+    assert unclear["supercell"] == list(IDENTITY)
+    assert unclear["host_frac"] == close.frac.ravel().tolist()
+
+
 def test_the_host_hash_knows_what_decides_a_trial() -> None:
     crystal = body_centred()
     rows = [entry("reconstruct", "d|1|a", crystal, 1), entry("reconstruct", "d|1|b", crystal, 1),

@@ -72,6 +72,13 @@ def test_a_distorted_copy_is_no_copy() -> None:
         reduce_sites(large.with_frac(frac), [2, 0, 0, 0, 1, 0, 0, 0, 1])
 
 
+def test_sites_on_top_of_each_other_leave_the_cell_as_it_is() -> None:
+    large = build_supercell(primitive(3), np.diag([2, 1, 1]))
+    double = large.add_unknown("O", [large.frac[large.is_element("O")][0] + 0.001])
+    both = double.add_unknown("O", [double.frac[-1] + np.array([0.5, 0, 0])])
+    assert find_supercell(both) == IDENTITY
+
+
 def test_a_primitive_cell_keeps_its_sites_to_the_last_bit() -> None:
     points = np.random.default_rng(0).uniform(-1, 2, (3, 3))
     assert np.array_equal(expand_sites(points, IDENTITY), points)
