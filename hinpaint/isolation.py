@@ -79,7 +79,10 @@ class _Worker[Item, Result]:
         self.place = context.RawValue("i", _NO_ITEM)
         arguments = (child, self.place, function, time_limit_s)
         self.process = context.Process(target=_serve, args=arguments, daemon=True)
+        # A terminal's interrupt goes to workers too, which may still be importing; it is for the parent to answer.
+        former = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         self.process.start()
+        signal.pthread_sigmask(signal.SIG_SETMASK, former)
         child.close()
         self.chunk: _Chunk[Item, Result]
 
