@@ -9,11 +9,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from workspace import ROOT, Workspace, environment
 
 from hinpaint.store import read_table
 from hinpaint.tables import RELAXED, RUNS, TRIALS
 
+# A run, a second one that is stopped, and a third: minutes. The journal itself is tested in tests/unit.
+pytestmark = pytest.mark.slow
 HINPAINT = (sys.executable, "-c", "from hinpaint.cli import app; app()")
 
 
