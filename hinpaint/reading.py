@@ -4,7 +4,6 @@ It serves everything that reads a source: the ingest stage, a census, a single s
 configurations, and no tables' files.
 """
 
-import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,14 +17,13 @@ from hinpaint.isolation import Failure, map_isolated
 from hinpaint.reduction import find_supercell
 from hinpaint.sources import parse_record
 from hinpaint.sources.chemistry import hill_formula
+from hinpaint.sources.raw import UNFIT, one_line
 from hinpaint.sources.records import ParsedRecord, RawRecord
 from hinpaint.whynot import Reason, Stop
 
 TIME_LIMIT_S = 10.0
 _CHUNK_RECORDS = 64
 _CHUNK_CHARACTERS = 512 * 1024
-# The separator of keys, control characters, and lone surrogates, which no file or database can store.
-UNFIT = re.compile(r"[|\x00-\x1f\x7f\ud800-\udfff]")
 _MAX_SHOWN = 500
 
 Parse = Callable[[str, str], ParsedRecord | Stop]
@@ -126,8 +124,7 @@ def _read(text: str | None, source_format: str, element: str, modes: Sequence[Mo
         structure = None if isinstance(verdict, Stop) else _structure(parsed, evidence, verdict)
         return verdict, _describe(parsed), evidence.columns(), structure
     except Exception as error:  # noqa: BLE001 - a record may break a parser in any way and must cost its own row only
-        detail = f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
-        return Stop(Reason.UNREADABLE, detail), _describe(None)
+        return Stop(Reason.UNREADABLE, f"{type(error).__name__}: {one_line(error)}"), _describe(None)
 
 
 def _describe(parsed: ParsedRecord | None) -> Columns:

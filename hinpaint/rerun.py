@@ -11,11 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from hinpaint.journal import forget
-from hinpaint.status import TABLE_OF, StatusError, run_settings, run_status
+from hinpaint.status import STAGES, TABLE_OF, StatusError, run_settings, run_status
 from hinpaint.tables import ALL_TABLES, TASKS
-
-STAGES = ("inpaint", "relax", "match")
-"""Stages with one job a shard, in order."""
 
 
 @dataclass(frozen=True)

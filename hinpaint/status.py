@@ -27,6 +27,9 @@ STATES: tuple[State, ...] = ("done", "running", "stopped", "failed", "waiting")
 TABLE_OF = {"ingest": "records", "inpaint": "trials", "relax": "relaxed", "match": "matches"}
 """What a stage of many jobs writes, as ``results/<run>/<table>/shard=0007.parquet``."""
 
+STAGES = ("inpaint", "relax", "match")
+"""Stages with one job a shard, in order."""
+
 _SILENT_S = 120.0  # every job says something at least this often; after that it is taken for dead
 _TAIL_BYTES = 2048
 _ERROR = re.compile(r"hinpaint: |Traceback |[\w.]*(Error|Exception|Killed)\b")
@@ -162,7 +165,7 @@ def run_status(results: Path) -> Status:
     for name, folder, files in _outputs(results, settings):
         shards = tuple(_shards(results / "logs" / name, folder, files, now))
         failures.update(each.message for each in shards if each.state == "failed")
-        per_task = name in ("inpaint", "relax", "match")
+        per_task = name in STAGES
         stages.append(Stage(name, shards, _left(shards, cost_of if per_task else lambda _number: 1.0)))
     return Status(results.name, tuple(stages), _whynot(results / "whynot"), tuple(failures.most_common(_SHOWN)))
 
@@ -186,7 +189,7 @@ def _outputs(results: Path, settings: dict[str, Any]) -> Iterator[tuple[str, Pat
     n_parts = sum(source["partitions"] for source in settings["sources"])
     yield "ingest", results / TABLE_OF["ingest"], [f"shard={number:04d}.parquet" for number in range(n_parts)]
     yield "plan", results / "whynot", ["plan-shard=0000.parquet"]
-    for stage in ("inpaint", "relax", "match"):
+    for stage in STAGES:
         yield stage, results / TABLE_OF[stage], shards
     yield "aggregate", results, ["catalog.duckdb"]
     yield "release", results / "release" / settings["release"]["version"], ["manifest.json"]

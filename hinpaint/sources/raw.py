@@ -13,7 +13,7 @@ Choose = Callable[[str], bool | Stop]
 """Says by its id whether a record is read: true, false (it belongs to another partition), or why it is not."""
 
 # The separator of keys, control characters, and lone surrogates, which no file or database can store.
-_UNFIT = re.compile(r"[|\x00-\x1f\x7f\ud800-\udfff]")
+UNFIT = re.compile(r"[|\x00-\x1f\x7f\ud800-\udfff]")
 _DATABASES = {"crystallography open database": "cod", "inorganic crystal structure database": "icsd",
               "materials platform for data science": "mpds"}  # fmt: skip
 
@@ -46,7 +46,7 @@ def origin_of(database: Any, source_id: Any, revision: Any = None) -> str | None
     Returns:
         ``database|id|revision`` or ``database|id``; None unless database and id are given as text or numbers.
     """
-    texts = [_UNFIT.sub("_", str(part)).strip()[:100] for part in (database, source_id, revision) if _is_name(part)]
+    texts = [UNFIT.sub("_", str(part)).strip()[:100] for part in (database, source_id, revision) if _is_name(part)]
     if not _is_name(database) or not _is_name(source_id):
         return None
     texts[0] = _DATABASES.get(texts[0].lower(), texts[0].lower())

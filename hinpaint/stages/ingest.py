@@ -12,8 +12,9 @@ from hinpaint.config import Config, Source
 from hinpaint.ids import EntryKey
 from hinpaint.jobs import job
 from hinpaint.progress import Progress
-from hinpaint.reading import UNFIT, Parse, Reading, read_records, shown
+from hinpaint.reading import Parse, Reading, read_records, shown
 from hinpaint.sources import parse_record, read_source, text_format
+from hinpaint.sources.raw import UNFIT
 from hinpaint.sources.records import RawRecord
 from hinpaint.store import TableWriter, open_table
 from hinpaint.tables import ENTRIES, EVIDENCE, RECORDS, SOURCE_TEXT, WHYNOT, Table

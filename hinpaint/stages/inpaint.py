@@ -77,13 +77,15 @@ class _Plan:
     def of(cls, config: Config, tasks: Iterable[Mapping[str, Any]]) -> "_Plan":
         plan = cls()
         for task in tasks:
-            for made, jobs in zip(placement_jobs(config, task), (plan.trials, plan.controls), strict=True):
+            of_model, of_chance = placement_jobs(config, task)
+            digest = digest_of(of_model[0].host, task["element"], task["n_unknown"])
+            for made, jobs in ((of_model, plan.trials), (of_chance, plan.controls)):
                 for each in made:
                     owners = plan.owners.setdefault((each.key, each.trial), [])
                     if not owners:
                         jobs.append(each)
                     owners.append(task["entry_key"])
-                    plan.digests[task["entry_key"], each.trial] = digest_of(each.host, each.element, each.n_unknown)
+                    plan.digests[task["entry_key"], each.trial] = digest
         return plan
 
     def finished(self, rows: Container[tuple[str, int]]) -> frozenset[tuple[str, int]]:

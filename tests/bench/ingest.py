@@ -1,6 +1,6 @@
 """Rate and memory of ingest, and how it compares with pymatgen's CifParser on a sample of the same files.
 
-python tests/bench/ingest.py --archive cod_slice.tar.xz --files 100000 --workers 2 --scratch /tmp/bench
+python tests/bench/ingest.py --archive cod_slice.tar.xz --files 100000 --workers 2 --scratch FOLDER
 
 The archive's CIFs are repeated under new ids inside one tar until there are as many as asked for.
 """

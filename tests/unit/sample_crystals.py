@@ -4,6 +4,16 @@ import numpy as np
 
 from hinpaint.crystal import Crystal
 
+BRUCITE_CELL = """\
+_chemical_formula_sum 'H2 Mg O2'
+_cell_length_a 3.147
+_cell_length_b 3.147
+_cell_length_c 4.769
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 120
+"""
+
 
 def random_crystal(seed: int, n_host: int = 5, n_unknown: int = 3) -> Crystal:
     """A skewed cell with sites anywhere."""

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from gemmi import cif
+from sample_crystals import BRUCITE_CELL
 
 from hinpaint.codes import Code
 from hinpaint.crystal import Crystal
@@ -14,16 +15,9 @@ from hinpaint.sources.cif import parse_cif
 from hinpaint.sources.records import ParsedRecord
 
 # Three-fold split hydroxyl of a brucite-like layer, as neutron studies describe it; one host site is nearly full.
-SPLIT = """\
+SPLIT = f"""\
 data_split
-_chemical_formula_sum 'H2 Mg O2'
-_cell_length_a 3.147
-_cell_length_b 3.147
-_cell_length_c 4.769
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 120
-_cell_formula_units_Z 1
+{BRUCITE_CELL}_cell_formula_units_Z 1
 _symmetry_space_group_name_H-M 'P -3 m 1'
 loop_
 _atom_site_label

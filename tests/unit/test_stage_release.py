@@ -7,6 +7,7 @@ import gemmi
 import numpy as np
 import pytest
 from gemmi import cif
+from sample_crystals import BRUCITE_CELL
 
 from hinpaint.catalog import build
 from hinpaint.config import Config, parse_config
@@ -21,14 +22,7 @@ from hinpaint.whynot import Reason
 
 OPERATORS = "\n".join(op.triplet() for op in gemmi.find_spacegroup_by_name("P -3 m 1").operations())
 BRUCITE = f"""data_brucite
-_chemical_formula_sum 'H2 Mg O2'
-_cell_length_a 3.147
-_cell_length_b 3.147
-_cell_length_c 4.769
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 120
-_symmetry_space_group_name_H-M 'P -3 m 1'
+{BRUCITE_CELL}_symmetry_space_group_name_H-M 'P -3 m 1'
 loop_
 _symmetry_equiv_pos_as_xyz
 {OPERATORS}
