@@ -10,7 +10,7 @@ from hinpaint.whynot import EXPLANATIONS as REASONS
 def tables_markdown() -> str:
     """Everything a user of the catalog needs to know about its names, as Markdown."""
     origin = (
-        "Generated from `hinpaint/tables.py`, `codes.py` and `whynot.py`. The same tables are in `catalog.duckdb`, "
+        "Generated from `hinpaint/tables/`, `codes.py` and `whynot.py`. The same tables are in `catalog.duckdb`, "
         "where these descriptions are comments, and as Parquet in `results/<run>/<table>/` and in a release."
     )
     parts = [

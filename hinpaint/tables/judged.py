@@ -1,0 +1,67 @@
+"""Tables of what is concluded: LES and decisions."""
+
+from hinpaint.tables.model import FLAG, FLOAT, INT, KEY, TEXT, VECTOR, Column, table
+
+LES_ENTRY = table(
+    "les_entry",
+    "LES of one entry over its trials; controls in the columns that begin with chance_",
+    ("entry_key",),
+    KEY,
+    Column("n_trials", INT, "model trials, failed ones counted"),
+    Column("n_structural", INT, "fully relaxed trials that match the reference"),
+    Column("n_lower", INT, "trials lower in energy than the reference by more than the tolerance"),
+    Column("n_les", INT, "trials that match or are lower"),
+    Column("n_match_raw", INT, "trials that match before relaxation"),
+    Column("n_match_h_only", INT, "trials that match after the hydrogen-only relaxation"),
+    Column("n_strict_raw", INT, "trials whose every placed site lies within 0.3 Å of the reference, unrelaxed"),
+    Column("n_strict_h_only", INT, "the same after the hydrogen-only relaxation"),
+    Column("n_gated", INT, "trials that a plausibility gate kept from counting"),
+    Column("n_failed", INT, "trials without a converged full relaxation"),
+    Column("released_trial", INT, "the candidate that would be released; empty when none passes", nullable=True),
+    Column("released_les", FLAG, "LES of the candidate that would be released"),
+    Column("chance_n_trials", INT, "random-placement controls"),
+    Column("chance_n_les", INT, "controls that match or are lower after the same relaxation"),
+    Column("chance_n_match_raw", INT, "controls that match before relaxation"),
+    Column("chance_n_match_h_only", INT, "controls that match after the hydrogen-only relaxation"),
+)
+
+LES_SUMMARY = table(
+    "les_summary",
+    "any-of-k rates over the entries with a reference",
+    ("metric", "k"),
+    Column(
+        "metric",
+        TEXT,
+        "les, structural, lower, match_raw, match_h_only, strict_raw, strict_h_only, released_les, "
+        "chance_les, chance_match_raw or chance_match_h_only",
+    ),
+    Column("k", INT, "number of trials drawn"),
+    Column("rate", FLOAT, "mean over entries of the unbiased any-of-k estimate"),
+    Column("ci_low", FLOAT, "2.5 % bootstrap bound over entries"),
+    Column("ci_high", FLOAT, "97.5 % bootstrap bound over entries"),
+    Column("n_entries", INT, "entries averaged"),
+    Column("tol_mev_per_atom", FLOAT, "energy tolerance of the lower-energy arm"),
+)
+
+DECISIONS = table(
+    "decisions",
+    "what the release does with each curated entry",
+    ("entry_key",),
+    KEY,
+    Column("mode", TEXT, "reconstruct, benchmark or audit"),
+    Column("action", TEXT, "completed (sites added), replaced (audited sites moved) or unchanged (the source stands)"),
+    Column("trial", INT, "the candidate: lowest energy among converged trials that pass the gates", nullable=True),
+    Column("element", TEXT, "element of the placed sites"),
+    Column(
+        "frac_unknown",
+        VECTOR,
+        "its placed sites after the hydrogen-only relaxation, in the source's cell and host",
+        nullable=True,
+    ),
+    Column("energy_ev", FLOAT, "its energy after the full relaxation, eV for the task's cell", nullable=True),
+    Column("delta_e_mev_per_atom", FLOAT, "candidate minus source structure; empty without a reference", nullable=True),
+    Column("n_passed", INT, "trials that converged and passed the gates"),
+    Column("n_agree", INT, "of these, trials within the energy tolerance of the candidate: independent agreement"),
+    Column("potential", TEXT, "potential that decided"),
+    Column("model_sha256", TEXT, "SHA-256 of the diffusion weights", nullable=True),
+)
