@@ -275,14 +275,19 @@ def _some(shards: Sequence[Shard]) -> Sequence[Shard]:
 def _cost(tasks: Path) -> float | None:
     """Predicted cost of a shard, or None when its tasks are not there (yet) or none of them costs anything."""
     with suppress(OSError, pa.ArrowException):
-        return pc.sum(pq.read_table(tasks, columns=["cost"], partitioning=None)["cost"]).as_py() or None
+        return pc.sum(_column(tasks, "cost")).as_py() or None
     return None
+
+
+def _column(path: Path, name: str) -> pa.ChunkedArray:
+    with pq.ParquetFile(path) as file:
+        return file.read(columns=[name])[name]
 
 
 def _whynot(folder: Path) -> tuple[tuple[str, int], ...]:
     counts: Counter[str] = Counter()
     for name in _names(folder):
         with suppress(OSError, pa.ArrowException):
-            for each in pq.read_table(folder / name, columns=["reason"], partitioning=None)["reason"].value_counts():
+            for each in _column(folder / name, "reason").value_counts():
                 counts[each["values"].as_py()] += each["counts"].as_py()
     return tuple(counts.most_common(_SHOWN))
