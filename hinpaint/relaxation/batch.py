@@ -1,19 +1,16 @@
-"""Many crystals as one torch-sim state, and the way back to crystals."""
+"""Many structures as one torch-sim state, and what the potential says about each of them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 import numpy as np
 import torch
 
 from hinpaint.crystal import BoolArray, Crystal, FloatArray
-from hinpaint.relaxation.potentials import LoadedPotential
+from hinpaint.relaxation.potentials import LoadedPotential, PotentialError
 
 Level = Literal["h_only", "full"]
-
-# ASE's FIRE starts with 0.1. torch-sim halves the time step of a system whose velocity is zero, so this is twice that.
-_FIRE_TIME_STEP = 0.2
 
 
 @dataclass(frozen=True)
@@ -39,31 +36,27 @@ class RelaxJob:
 
 
 @dataclass(frozen=True)
-class Readings:
-    """Numbers of each system of a state, on the CPU.
+class Answer:
+    """What a potential says about one structure: energy (eV), forces (n, 3) (eV/Å), stress (3, 3) (eV/Å³)."""
 
-    Attributes:
-        energy: (b,) energy in eV.
-        fmax: (b,) largest force on a free site in eV/Å.
-        cell_fmax: (b,) largest row of the cell force in eV, as ASE's cell filters define it; zero for a fixed cell.
-        volume: (b,) cell volume in cubic ångström.
-        finite: (b,) true when energy, forces, positions and cell are all finite.
-    """
-
-    energy: FloatArray
-    fmax: FloatArray
-    cell_fmax: FloatArray
-    volume: FloatArray
-    finite: BoolArray
+    energy: float
+    forces: FloatArray
+    stress: FloatArray
 
 
 @dataclass(frozen=True)
-class _Frame:
+class Frame:
     """How a crystal is laid out for the potential: right-handed, every site inside the cell.
 
     Single precision keeps 1e-6 Å only near the origin, and a record may place sites many cells away. Potentials divide
     by the signed determinant of the cell, so a left-handed one would give them a negative volume; the negated vectors
     with negated coordinates are the same structure in the same place.
+
+    Attributes:
+        sign: 1, or -1 for a left-handed crystal.
+        cell: (3, 3) rows, ångström, right-handed.
+        shift: (n, 3) whole cells that each site was moved by.
+        positions: (n, 3) Cartesian, ångström.
     """
 
     sign: float
@@ -73,6 +66,7 @@ class _Frame:
 
     @classmethod
     def of(cls, crystal: Crystal) -> Self:
+        """Lay a crystal out."""
         sign = 1.0 if np.linalg.det(crystal.lattice) > 0 else -1.0
         cell, frac = sign * crystal.lattice, sign * crystal.frac
         shift = np.floor(frac)
@@ -84,89 +78,62 @@ class _Frame:
         return self.sign * (inside + self.shift)
 
 
-def start_state(potential: LoadedPotential, jobs: Sequence[RelaxJob], level: Level) -> Any:
-    """Build the FIRE state of a batch and evaluate it once.
+def crystal_state(potential: LoadedPotential, crystals: Sequence[Crystal]) -> Any:
+    """Build a torch-sim ``SimState`` of several crystals, right-handed and with every site inside its cell."""
+    from ase.data import atomic_numbers
+
+    frames = [Frame.of(crystal) for crystal in crystals]
+    numbers = [np.array([atomic_numbers[symbol] for symbol in crystal.species]) for crystal in crystals]
+    return batch_state(potential, numbers, [frame.positions for frame in frames], [frame.cell for frame in frames])
+
+
+def batch_state(
+    potential: LoadedPotential, numbers: Sequence[Any], positions: Sequence[FloatArray], cells: Sequence[FloatArray]
+) -> Any:
+    """Build a torch-sim ``SimState`` of several structures.
 
     Args:
-        potential: what evaluates.
-        jobs: at least one structure.
-        level: ``h_only`` fixes the sites that are not movable and the cell; ``full`` fixes nothing.
-
-    Returns:
-        ``FireState`` (h_only) or ``CellFireState`` with ASE's Fréchet cell filter (full).
+        potential: for its device and precision.
+        numbers: (n,) atomic numbers of each structure.
+        positions: (n, 3) Cartesian positions of each, ångström.
+        cells: (3, 3) lattice vectors of each as rows, right-handed.
     """
     import torch_sim as ts
+    from ase.data import atomic_masses
 
-    state = bare_state(potential, [job.crystal for job in jobs])
-    if level == "h_only":
-        fixed = np.flatnonzero(~np.concatenate([job.movable for job in jobs]))
-        if len(fixed):
-            state.constraints = [ts.constraints.FixAtoms(atom_idx=torch.as_tensor(fixed, device=potential.device))]
-        state = ts.fire_init(state, potential.model, dt_start=_FIRE_TIME_STEP)
-    else:
-        state = ts.fire_init(state, potential.model, dt_start=_FIRE_TIME_STEP, cell_filter=ts.CellFilter.frechet)
-        state.cell_velocities = torch.zeros_like(state.cell_velocities)
-    # torch-sim marks new systems by NaN velocities and treats a batch of only new ones differently from a mixed one.
-    # Zero velocities take the same path always, so that a trajectory does not depend on its batch mates.
-    state.velocities = torch.zeros_like(state.velocities)
-    return state
-
-
-def bare_state(potential: LoadedPotential, crystals: Sequence[Crystal]) -> Any:
-    """Build a torch-sim ``SimState`` of several crystals, right-handed and with every site inside its cell."""
-    import torch_sim as ts
-    from ase.data import atomic_masses, atomic_numbers
-
-    numbers = np.array([atomic_numbers[symbol] for crystal in crystals for symbol in crystal.species])
-    frames = [_Frame.of(crystal) for crystal in crystals]
-    positions = np.concatenate([frame.positions for frame in frames])
-    # torch-sim keeps lattice vectors as columns.
-    cells = np.stack([frame.cell.T for frame in frames])
-    system = np.repeat(np.arange(len(crystals)), [crystal.n_sites for crystal in crystals])
+    joined = np.concatenate(numbers)
     options: dict[str, Any] = {"device": potential.device, "dtype": potential.dtype}
+    system = np.repeat(np.arange(len(numbers)), [len(each) for each in numbers])
     return ts.SimState(
-        positions=torch.tensor(positions, **options),
-        masses=torch.tensor(atomic_masses[numbers], **options),
-        cell=torch.tensor(cells, **options).contiguous(),
+        positions=torch.tensor(np.concatenate(positions), **options),
+        masses=torch.tensor(atomic_masses[joined], **options),
+        # torch-sim keeps lattice vectors as columns.
+        cell=torch.tensor(np.stack([cell.T for cell in cells]), **options).contiguous(),
         pbc=True,
-        atomic_numbers=torch.tensor(numbers, device=potential.device),
+        atomic_numbers=torch.tensor(joined, device=potential.device),
         system_idx=torch.tensor(system, device=potential.device),
     )
 
 
-def read(state: Any) -> Readings:
-    """Read energy, forces and volume of every system of a FIRE state."""
-    n_systems = state.n_systems
-    force = state.forces.norm(dim=1)
-    zeros = torch.zeros(n_systems, dtype=force.dtype, device=force.device)
-    # amax carries NaN through, as it should.
-    fmax = zeros.scatter_reduce(0, state.system_idx, force, "amax", include_self=True)
-    cell_forces = getattr(state, "cell_forces", None) if hasattr(state, "cell_filter") else None
-    cell_fmax = zeros if cell_forces is None else cell_forces.norm(dim=2).amax(dim=1)
-    moved = zeros.scatter_reduce(0, state.system_idx, state.positions.abs().amax(dim=1), "amax", include_self=True)
-    volume = torch.linalg.det(state.cell).abs()
-    table = torch.stack([state.energy.to(force.dtype), fmax, cell_fmax, volume, moved]).double().cpu().numpy()
-    finite = np.isfinite(table).all(axis=0)
-    return Readings(table[0], table[1], table[2], table[3], finite)
+def evaluate(potential: LoadedPotential, state: Any) -> list[Answer]:
+    """Evaluate a batch once.
 
+    Returns:
+        One answer a system, in double precision.
 
-def crystal_of(state: Any, index: int, job: RelaxJob, level: Level) -> Crystal:
-    """Take one system out of a state, in the frame and order of its start.
-
-    Coordinates come back unwrapped: the difference to the start is the displacement, whichever cell the record placed
-    a site in. At level ``h_only`` the fixed sites and the cell are the very numbers that went in.
-
-    Args:
-        state: FIRE state.
-        index: number of the system in it.
-        job: the job that the system came from.
-        level: level of the state.
+    Raises:
+        PotentialError: what the potential returns has not the shape of the batch.
     """
-    crystal, frame = job.crystal, _Frame.of(job.crystal)
-    positions = state.positions[state.system_idx == index].double().cpu().numpy()
-    if level == "h_only":
-        frac = crystal.frac.copy()
-        frac[job.movable] = frame.frac(positions, frame.cell)[job.movable]
-        return crystal.with_frac(frac)
-    cell = state.cell[index].double().cpu().numpy().T
-    return replace(crystal, lattice=frame.sign * cell, frac=frame.frac(positions, cell))
+    output = potential.model(state)
+    sizes = state.n_atoms_per_system.tolist()
+    shapes = {"energy": (len(sizes),), "forces": (sum(sizes), 3), "stress": (len(sizes), 3, 3)}
+    for key, shape in shapes.items():
+        found = tuple(output[key].shape) if key in output else None
+        if found != shape:
+            raise PotentialError(
+                f"{potential.name} returns {key} of shape {found} instead of {shape}: it does not treat a batch as "
+                "separate systems (NequIP: compile with --target batch)"
+            )
+    energy, forces, stress = (output[key].detach().double().cpu().numpy() for key in shapes)
+    parts = np.split(forces, np.cumsum(sizes)[:-1])
+    return [Answer(float(e), f, s) for e, f, s in zip(energy, parts, stress, strict=True)]

@@ -5,13 +5,13 @@ batch, and weights that were not the ones named. Each of them returns plausible 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
 
 from hinpaint.crystal import Crystal, FloatArray
-from hinpaint.relaxation.batch import bare_state
+from hinpaint.relaxation.batch import Answer, crystal_state, evaluate
 from hinpaint.relaxation.potentials import LoadedPotential, PotentialError
 
 # Single precision differs by about 1e-6 eV a site between batches and 1e-5 between devices; a mixed-up batch by eV.
@@ -50,15 +50,6 @@ _RECORDED: dict[str, dict[str, float]] = {
 }
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a potential says about one crystal: energy (eV), forces (n, 3) (eV/Å), stress (3, 3) (eV/Å³)."""
-
-    energy: float
-    forces: FloatArray
-    stress: FloatArray
-
-
 def check(potential: LoadedPotential) -> dict[str, float]:
     """Check a potential on built-in structures of elements that it knows.
 
@@ -72,8 +63,8 @@ def check(potential: LoadedPotential) -> dict[str, float]:
         PotentialError: a check fails; the message says which one, for which structure and by how much.
     """
     crystals = structures(potential)
-    batched = evaluate(potential, list(crystals.values()))
-    single = [evaluate(potential, [crystal])[0] for crystal in crystals.values()]
+    batched = _answers(potential, list(crystals.values()))
+    single = [_answers(potential, [crystal])[0] for crystal in crystals.values()]
     for name, together, alone in zip(crystals, batched, single, strict=True):
         _compare(potential, name, together, alone)
     energies = {name: answer.energy for name, answer in zip(crystals, batched, strict=True)}
@@ -84,28 +75,14 @@ def check(potential: LoadedPotential) -> dict[str, float]:
     return energies
 
 
-def evaluate(potential: LoadedPotential, crystals: Sequence[Crystal]) -> list[Answer]:
-    """Evaluate crystals as one batch.
-
-    Raises:
-        PotentialError: the potential fails, or what it returns has not the shape of the batch.
-    """
-    state = bare_state(potential, crystals)
+def _answers(potential: LoadedPotential, crystals: Sequence[Crystal]) -> list[Answer]:
+    """Evaluate crystals as one batch."""
     try:
-        output = potential.model(state)
+        return evaluate(potential, crystal_state(potential, crystals))
+    except PotentialError as error:
+        raise PotentialError(f"canary: {error}") from error
     except Exception as error:
         raise PotentialError(f"canary: {potential.name} fails on a batch of {len(crystals)}: {error}") from error
-    shapes = {"energy": (len(crystals),), "forces": (state.n_atoms, 3), "stress": (len(crystals), 3, 3)}
-    for key, shape in shapes.items():
-        found = tuple(output[key].shape) if key in output else None
-        if found != shape:
-            raise PotentialError(
-                f"canary: {potential.name} returns {key} of shape {found} instead of {shape}: it does not treat a "
-                "batch as separate systems (NequIP: compile with --target batch)"
-            )
-    energy, forces, stress = (output[key].detach().double().cpu().numpy() for key in shapes)
-    parts = np.split(forces, np.cumsum([crystal.n_sites for crystal in crystals])[:-1])
-    return [Answer(float(e), f, s) for e, f, s in zip(energy, parts, stress, strict=True)]
 
 
 def structures(potential: LoadedPotential) -> dict[str, Crystal]:
@@ -151,7 +128,7 @@ def _compare_slopes(potential: LoadedPotential, name: str, crystal: Crystal, ans
     strain = np.array([[0.6, 0.3, 0.0], [0.3, -0.2, 0.1], [0.0, 0.1, 0.5]])
     variants = [_moved(crystal, direction * step) for step in (_STEP, -_STEP)]
     variants += [replace(crystal, lattice=crystal.lattice @ (np.eye(3) + strain * step)) for step in (_STEP, -_STEP)]
-    up, down, stretched, squeezed = (each.energy for each in evaluate(potential, variants))
+    up, down, stretched, squeezed = (each.energy for each in _answers(potential, variants))
     for what, found, expected in (
         ("forces", -(up - down) / (2 * _STEP), float((answer.forces * direction).sum())),
         ("stress", (stretched - squeezed) / (2 * _STEP), float((answer.stress * strain).sum() * crystal.volume)),

@@ -3,15 +3,15 @@
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from hinpaint.config import Relax
 from hinpaint.crystal import Crystal, shortest_distance
-from hinpaint.relaxation.batch import Level, Readings, RelaxJob, crystal_of, read, start_state
+from hinpaint.relaxation.batch import Level, RelaxJob, batch_state, evaluate
+from hinpaint.relaxation.descent import Descent, Reading
 from hinpaint.relaxation.potentials import LoadedPotential
 from hinpaint.whynot import Reason
 
@@ -30,8 +30,6 @@ _MAX_ENERGY_DROP_EV_PER_SITE = 50.0
 # One CPU core is busy with one crystal; what batching adds there is intermediate results that do not fit its cache
 # (measured: 512 atoms at once take 10 to 20 % longer an atom than 24 do). A GPU wants all that the memory holds.
 _ATOMS_PER_CPU_THREAD = 32
-# New structures enter when a quarter of the batch is free: each entry costs one extra evaluation of a small batch.
-_REFILL_SHARE = 0.25
 
 
 @dataclass(frozen=True)
@@ -79,10 +77,10 @@ def relax(
     ended: Callable[[RelaxOutcome], None] = lambda _outcome: None,
     stepped: Callable[[], None] = lambda: None,
 ) -> list[RelaxOutcome]:
-    """Relax structures with FIRE (Bitzek et al., Phys. Rev. Lett. 2006, 97, 170201), many at a time.
+    """Relax structures with L-BFGS, many at a time: one evaluation moves every structure of the batch by one step.
 
-    A displacement step is at most 0.2 Å long (norm over the structure, as in ASE). That is all that is done about
-    short contacts of a start: the first steps push such atoms apart slowly, whatever the force.
+    No site moves by more than 0.2 Å in a step. That is all that is done about short contacts of a start: the first
+    steps push such atoms apart slowly, whatever the force.
 
     Args:
         potential: what evaluates; check it with :func:`hinpaint.relaxation.canary.check` first.
@@ -100,16 +98,6 @@ def relax(
     waiting = deque(index for index in engine.by_size() if not engine.refuse(index))
     engine.drain(waiting)
     return [engine.outcomes[index] for index in range(len(jobs))]
-
-
-@dataclass
-class _Flight:
-    """Systems that are in one state now; position in the lists is the number of the system."""
-
-    state: Any = None
-    jobs: list[int] = field(default_factory=list)
-    steps: list[int] = field(default_factory=list)
-    energy_start: list[float] = field(default_factory=list)
 
 
 class _Engine:
@@ -153,13 +141,13 @@ class _Engine:
     def drain(self, waiting: deque[int]) -> None:
         """Run jobs until none waits. An exception stops one flight; its jobs are tried again in halves."""
         while waiting:
-            flight = _Flight()
+            flight: dict[int, Descent] = {}
             try:
                 self._fly(flight, waiting)
             except Exception as error:
-                if not flight.jobs:
+                if not flight:
                     raise
-                self._isolate(flight.jobs, error)
+                self._isolate(list(flight), error)
 
     def _isolate(self, suspects: list[int], error: Exception) -> None:
         out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError)
@@ -176,80 +164,56 @@ class _Engine:
         for half in (suspects[:middle], suspects[middle:]):
             self.drain(deque(half))
 
-    def _fly(self, flight: _Flight, waiting: deque[int]) -> None:
-        import torch_sim as ts
-
-        while waiting or flight.jobs:
+    def _fly(self, flight: dict[int, Descent], waiting: deque[int]) -> None:
+        """Evaluate, take out what has ended, let waiting jobs enter, move; ``flight`` goes by job number."""
+        self._board(flight, waiting)
+        while flight:
+            descents = list(flight.values())
+            columns = ([each.numbers for each in descents], [each.positions for each in descents])
+            state = batch_state(self.potential, *columns, [each.cell for each in descents])
+            for (index, descent), answer in zip(list(flight.items()), evaluate(self.potential, state), strict=True):
+                outcome = self._judge(descent, descent.read(answer))
+                if outcome is None:
+                    descent.step()
+                else:
+                    del flight[index]
+                    self.finish(index, outcome)
             self._board(flight, waiting)
-            if flight.jobs:
-                flight.state = ts.fire_step(flight.state, self.potential.model)
-                flight.steps = [steps + 1 for steps in flight.steps]
-                self._land(flight)
-                self.stepped()
+            self.stepped()
 
-    def _board(self, flight: _Flight, waiting: deque[int]) -> None:
-        """Let waiting jobs enter, when enough of the batch is free for it to pay."""
-        import torch_sim as ts
-
-        free = self.max_atoms - sum(self.jobs[index].crystal.n_sites for index in flight.jobs)
-        if not waiting or (flight.jobs and free < _REFILL_SHARE * self.max_atoms):
-            return
-        entering: list[int] = []
+    def _board(self, flight: dict[int, Descent], waiting: deque[int]) -> None:
+        """Let waiting jobs enter as long as there is room; a job larger than the room flies alone."""
+        free = self.max_atoms - sum(len(each.numbers) for each in flight.values())
         while waiting:
-            size = self.jobs[waiting[0]].crystal.n_sites
-            if size > free and (entering or flight.jobs):
-                break
-            entering.append(waiting.popleft())
-            free -= size
-        if not entering:
-            return
-        flying = list(flight.jobs)
-        flight.jobs = flying + entering  # before the evaluation, so that a failure finds all suspects
-        fresh = start_state(self.potential, [self.jobs[index] for index in entering], self.level)
-        flight.state = ts.concatenate_states([flight.state, fresh]) if flying else fresh
-        flight.steps += [0] * len(entering)
-        flight.energy_start += read(fresh).energy.tolist()
-        self._land(flight)
+            job = self.jobs[waiting[0]]
+            if flight and job.crystal.n_sites > free:
+                return
+            free -= job.crystal.n_sites
+            flight[waiting.popleft()] = Descent(job, self.level)
 
-    def _land(self, flight: _Flight) -> None:
-        """Take the systems out that have converged, reached the limit, or failed."""
-        readings = read(flight.state)
-        staying = []
-        for system, index in enumerate(flight.jobs):
-            outcome = self._judge(flight, readings, system)
-            if outcome is None:
-                staying.append(system)
-            else:
-                self.finish(index, outcome)
-        if len(staying) == len(flight.jobs):
-            return
-        flight.state = flight.state[staying] if staying else None
-        flight.jobs = [flight.jobs[system] for system in staying]
-        flight.steps = [flight.steps[system] for system in staying]
-        flight.energy_start = [flight.energy_start[system] for system in staying]
-
-    def _judge(self, flight: _Flight, readings: Readings, system: int) -> RelaxOutcome | None:
-        job, steps = self.jobs[flight.jobs[system]], flight.steps[system]
-        start = flight.energy_start[system] if np.isfinite(flight.energy_start[system]) else None
-        if not readings.finite[system]:
+    def _judge(self, descent: Descent, reading: Reading) -> RelaxOutcome | None:
+        """The outcome of a job that has converged, reached the limit or failed; None when it goes on."""
+        job, steps = descent.job, descent.n_steps
+        first = descent.energy_start_ev
+        start = first if first is not None and np.isfinite(first) else None
+        if not reading.finite or start is None:
             return failed(job, Reason.NOT_FINITE, f"after {steps} steps", steps, start)
-        change = float(readings.volume[system] / job.crystal.volume - 1.0)
+        change = reading.volume_a3 / job.crystal.volume - 1.0
         if abs(np.log1p(change)) > _RUNAWAY_LOG_VOLUME:
             return failed(job, Reason.EXPLODED, f"volume changed by {change:+.0%}", steps, start)
         limit = self.settings.fmax_ev_per_a
-        converged = bool(readings.fmax[system] < limit and readings.cell_fmax[system] < limit)
+        converged = reading.fmax_ev_per_a < limit and reading.cell_fmax_ev < limit
         if not converged and steps < self.max_steps:
             return None
-        crystal = crystal_of(flight.state, system, job, self.level)
+        crystal = descent.crystal()
         distance = shortest_distance(crystal)
         if distance < self.settings.min_distance_a:
             return failed(job, Reason.COLLAPSED, f"shortest distance {distance:.2f} Å", steps, start)
-        energy, fmax = float(readings.energy[system]), float(readings.fmax[system])
-        drop = (flight.energy_start[system] - energy) / job.crystal.n_sites
+        energy, fmax = reading.energy_ev, reading.fmax_ev_per_a
+        drop = (start - energy) / job.crystal.n_sites
         if fmax > _MAX_END_FORCE_EV_PER_A or drop > _MAX_ENERGY_DROP_EV_PER_SITE:
             detail = f"{fmax:.0f} eV/Å, {drop:.0f} eV a site lower: outside of what the potential knows"
             return failed(job, Reason.EXPLODED, detail, steps, start)
-        # Exactly zero at h_only: the single-precision cell of the state is not the one that is handed back.
         change = change if self.level == "full" else 0.0
         reason = None if converged else Reason.NOT_CONVERGED
         return RelaxOutcome(job.key, start, energy, fmax, steps, converged, crystal, change, reason)

@@ -7,7 +7,7 @@ from hinpaint.config import Potential
 from hinpaint.crystal import Crystal
 from hinpaint.files import sha256_file
 from hinpaint.relaxation import potentials
-from hinpaint.relaxation.batch import bare_state
+from hinpaint.relaxation.batch import crystal_state
 from hinpaint.relaxation.potentials import LoadedPotential, PotentialError, check_sha256, load_potential
 
 
@@ -83,7 +83,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 def test_cells_denser_than_the_fast_neighbour_list_expects_still_work(sevennet: LoadedPotential) -> None:
     dense = Crystal.build([[1.5, 0, 0], [0, 1.5, 0], [0, 0, 1.5]], ["H"], [[0, 0, 0]])  # 0.3 sites per Å³
-    output = sevennet.model(bare_state(sevennet, [dense]))
+    output = sevennet.model(crystal_state(sevennet, [dense]))
     assert torch.isfinite(output["energy"]).all()
 
 
