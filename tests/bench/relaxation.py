@@ -1,146 +1,128 @@
-"""Compare the batched engine with ASE, one structure at a time: same potential, starts, thresholds and optimiser.
+"""Compare hinpaint's relaxation with ASE, one structure at a time: same potential, starts and thresholds, both levels.
 
-python tests/bench/relaxation.py --n 8 --level h_only
-python tests/bench/relaxation.py --structures export.jsonl.gz --max-sites 40 --n 32 --device cuda
+python tests/bench/relaxation.py --run results/mc3d-dev --n 128
+python tests/bench/relaxation.py --run results/mc3d-dev --n 128 --device cuda --max-atoms 4096
+
+The starts are raw model trials of a run. ASE takes FIRE and BFGS with FixAtoms, then the Fréchet filter of the cell.
 """
 
 import argparse
-import gzip
-import json
+import os
 import time
 import warnings
-from dataclasses import dataclass, replace
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from hinpaint.config import Potential, Relax
-from hinpaint.crystal import Crystal
-from hinpaint.relaxation import canary
-from hinpaint.relaxation.batch import Level, RelaxJob
-from hinpaint.relaxation.engine import relax
+from hinpaint.relaxation.batch import RelaxJob
+from hinpaint.relaxation.levels import relax_levels
 from hinpaint.relaxation.potentials import LoadedPotential, load_potential
+from hinpaint.stages.relax import relax_jobs
+from hinpaint.store import read_tables
+from hinpaint.tables import TASKS, TRIALS
 
 
 @dataclass(frozen=True)
 class Result:
-    """Energies (eV, nan when there is none), steps, and seconds for the whole set."""
+    """Energies after the full level (eV, nan when there is none), steps of both levels, seconds for the whole set."""
 
-    energies: list[float]
-    converged: int
+    energies: np.ndarray
     steps: int
     seconds: float
 
 
-def read_optimade(path: Path, max_sites: int, limit: int) -> list[Crystal]:
-    """Read ordered structures with hydrogen from OPTIMADE JSON Lines, in the file's order."""
-    crystals: list[Crystal] = []
-    with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8") as lines:
-        for line in lines:
-            attributes = json.loads(line).get("attributes", {})
-            species = attributes.get("species_at_sites", [])
-            if "H" in species and set(species) != {"H"} and len(species) <= max_sites:
-                lattice = np.array(attributes["lattice_vectors"])
-                frac = np.array(attributes["cartesian_site_positions"]) @ np.linalg.inv(lattice)
-                crystals.append(Crystal.build(lattice, species, frac))
-            if len(crystals) == limit:
-                break
-    return crystals
+def read_jobs(run: Path, n: int) -> list[RelaxJob]:
+    """Take n model trials of a run, evenly spaced."""
+    tasks = read_tables(sorted((run / "tasks").glob("*.parquet")), TASKS).to_pylist()
+    trials = read_tables(sorted((run / "trials").glob("*.parquet")), TRIALS).to_pylist()
+    jobs = [job for job in relax_jobs(tasks, trials) if job.key[1] >= 0]
+    return [jobs[index] for index in np.linspace(0, len(jobs) - 1, min(n, len(jobs))).astype(int)]
 
 
-def built_in(potential: LoadedPotential, limit: int) -> list[Crystal]:
-    """Repeat the canary's structures with hydrogen until there are ``limit``."""
-    library = [crystal for crystal in canary.structures(potential).values() if "H" in crystal.species]
-    return [library[number % len(library)] for number in range(limit)]
-
-
-def displace(crystals: list[Crystal], distance_a: float) -> list[RelaxJob]:
-    """Move every hydrogen by a random vector with this standard deviation along each axis; hydrogen is movable."""
-    stream = np.random.default_rng(0)
-    jobs = []
-    for number, crystal in enumerate(crystals):
-        movable = crystal.is_element("H")
-        moves = distance_a * stream.standard_normal((crystal.n_sites, 3)) * movable[:, None]
-        start = crystal.with_frac(crystal.frac + moves @ np.linalg.inv(crystal.lattice))
-        jobs.append(RelaxJob(("bench", number), replace(start, known=~movable), movable))
-    return jobs
-
-
-def batched(potential: LoadedPotential, jobs: list[RelaxJob], settings: Relax, level: Level) -> Result:
+def ours(potential: LoadedPotential, jobs: list[RelaxJob], settings: Relax) -> Result:
     """Relax with hinpaint's engine."""
     started = time.monotonic()
-    outcomes = relax(potential, jobs, settings, level)
+    outcomes = relax_levels(potential, jobs, settings, lambda _level: lambda _done, _total: None)
     seconds = time.monotonic() - started
-    energies = [float("nan") if outcome.energy_ev is None else outcome.energy_ev for outcome in outcomes]
-    steps = sum(outcome.n_steps for outcome in outcomes)
-    return Result(energies, sum(outcome.converged for outcome in outcomes), steps, seconds)
+    energies = [o.energy_ev if o.converged and o.energy_ev is not None else np.nan for level, o in outcomes if level == "full"]  # fmt: skip  # noqa: E501
+    return Result(np.array(energies), sum(outcome.n_steps for _, outcome in outcomes), seconds)
 
 
-def one_by_one(calculator: Any, jobs: list[RelaxJob], settings: Relax, level: Level) -> Result:
-    """Relax with ASE's FIRE, as is usual."""
+def ase(name: str, jobs: list[RelaxJob], settings: Relax, device: str) -> Result:
+    """Relax with one of ASE's optimisers, one structure at a time."""
+    from ase import optimize
     from ase.constraints import FixAtoms
     from ase.filters import FrechetCellFilter
-    from ase.optimize import FIRE
+    from sevenn.calculator import SevenNetCalculator
 
-    energies, converged, steps = [], 0, 0
+    calculator: Any = SevenNetCalculator("7net-0", device=device)
+    energies, steps = [], 0
     started = time.monotonic()
     for job in jobs:
         atoms = job.crystal.to_ase()
         atoms.calc = calculator
-        if level == "h_only":
-            atoms.set_constraint(FixAtoms(mask=~job.movable))
-        optimizer = FIRE(atoms if level == "h_only" else FrechetCellFilter(atoms), logfile=None)
-        limit = settings.max_steps_h_only if level == "h_only" else settings.max_steps_full
-        converged += bool(optimizer.run(fmax=settings.fmax_ev_per_a, steps=limit))
-        energies.append(float(atoms.get_potential_energy()))
+        atoms.set_constraint(FixAtoms(mask=~job.movable))
+        optimizer = getattr(optimize, name)(atoms, logfile=None)
+        optimizer.run(fmax=settings.fmax_ev_per_a, steps=settings.max_steps_h_only)
         steps += optimizer.nsteps
-    return Result(energies, converged, steps, time.monotonic() - started)
+        atoms.set_constraint()
+        optimizer = getattr(optimize, name)(FrechetCellFilter(atoms), logfile=None)
+        converged = optimizer.run(fmax=settings.fmax_ev_per_a, steps=settings.max_steps_full)
+        steps += optimizer.nsteps
+        energies.append(float(atoms.get_potential_energy()) if converged else np.nan)
+    return Result(np.array(energies), steps, time.monotonic() - started)
 
 
-def report(jobs: list[RelaxJob], level: Level, ours: Result, ase: Result) -> None:
-    """Print one small table."""
-    sizes = np.array([job.crystal.n_sites for job in jobs])
-    difference = 1000 * np.abs(np.array(ours.energies) - np.array(ase.energies)) / sizes
-    print(f"\nlevel {level}, {len(jobs)} structures, {sizes.mean():.1f} sites on average")
-    print(f"{'':12}{'s':>10}{'structures/s':>14}{'steps':>8}{'ms/step':>9}{'converged':>11}")
-    for name, result in (("batched", ours), ("one by one", ase)):
-        rate, step = len(jobs) / result.seconds, 1000 * result.seconds / max(result.steps, 1)
-        print(f"{name:12}{result.seconds:10.1f}{rate:14.3f}{result.steps:8}{step:9.1f}{result.converged:11}")
-    print(f"ratio {ase.seconds / ours.seconds:.2f}; energies differ by median {np.nanmedian(difference):.3f}, "
-          f"largest {np.nanmax(difference):.3f} meV/atom")  # fmt: skip
+def half(arguments: tuple[str, Path, int, int, int, Relax, str]) -> Result:
+    """One worker's share: every ``of``-th structure from the first one on, by one of the methods, on one thread."""
+    name, run, n, first, of, settings, device = arguments
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(1)
+    jobs = read_jobs(run, n)[first::of]
+    if name != "hinpaint":
+        return ase(name, jobs, settings, device)
+    return ours(load_potential(Potential(name="sevennet-0"), device), jobs, settings)
 
 
 def main() -> None:
-    """Read the arguments, relax twice, print the comparison."""
+    """Read the arguments, relax with each method, print the comparison."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--structures", type=Path, help="OPTIMADE JSON Lines, plain or .gz; built-in ones without it")
-    parser.add_argument("--n", type=int, default=8, help="number of structures")
-    parser.add_argument("--max-sites", type=int, default=40, help="largest structure to take")
-    parser.add_argument("--level", choices=("h_only", "full"), default="h_only")
-    parser.add_argument("--displace-a", type=float, default=0.1, help="displacement of the hydrogens")
-    parser.add_argument("--max-atoms", type=int, default=512, help="atoms in a batch")
+    parser.add_argument("--run", type=Path, required=True, help="folder of a run with tasks and trials")
+    parser.add_argument("--n", type=int, default=128, help="number of trials to relax")
     parser.add_argument("--fmax", type=float, default=0.05, help="force threshold in eV/Å")
-    parser.add_argument("--potential", choices=("sevennet-0", "sevennet-l3i5"), default="sevennet-0")
+    parser.add_argument("--max-atoms", type=int, default=512, help="atoms in a batch")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)), help="workers, one thread each")
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    warnings.simplefilter("ignore")
-    from sevenn.calculator import SevenNetCalculator
-
-    potential = load_potential(Potential(name=options.potential), options.device)
-    crystals = (
-        read_optimade(options.structures, options.max_sites, options.n)
-        if options.structures
-        else built_in(potential, options.n)
-    )
-    jobs = displace(crystals, options.displace_a)
     settings = Relax(fmax_ev_per_a=options.fmax, max_atoms=options.max_atoms)
-    calculator = SevenNetCalculator(options.potential.replace("sevennet", "7net"), device=options.device)
-    for warm_up in (relax(potential, jobs[:1], settings.model_copy(update={"max_steps_h_only": 1}), "h_only"),):
-        assert warm_up
-    one_by_one(calculator, jobs[:1], settings.model_copy(update={"max_steps_h_only": 1}), "h_only")
-    ours = batched(potential, jobs, settings, options.level)
-    report(jobs, options.level, ours, one_by_one(calculator, jobs, settings, options.level))
+    n_sites = np.concatenate([[j.crystal.n_sites for j in read_jobs(options.run, options.n)[k :: options.processes]]
+                              for k in range(options.processes)])  # fmt: skip
+    print(f"{len(n_sites)} raw trials, {n_sites.mean():.1f} sites on average, {options.processes} process(es)")
+    print(
+        f"{'':10}{'s':>9}{'structures/s':>14}{'steps':>8}{'converged':>11}{'ratio':>8}  energies (meV/atom) against ours"
+    )
+    first: Result | None = None
+    for name in ("hinpaint", "FIRE", "BFGS"):
+        shares = [(name, options.run, options.n, k, options.processes, settings, options.device)
+                  for k in range(options.processes)]  # fmt: skip
+        with ProcessPoolExecutor(options.processes) as pool:
+            parts = list(pool.map(half, shares))
+        result = Result(
+            np.concatenate([part.energies for part in parts]),
+            sum(part.steps for part in parts),
+            max(part.seconds for part in parts),
+        )
+        first = first or result
+        difference = 1000 * (result.energies - first.energies) / n_sites
+        both = np.isfinite(difference)
+        note = f"within 2: {np.mean(np.abs(difference[both]) < 2):.0%}, lower: {np.mean(difference[both] < -2):.0%}"
+        print(f"{name:10}{result.seconds:9.1f}{len(n_sites) / result.seconds:14.3f}{result.steps:8}"
+              f"{np.isfinite(result.energies).sum():11}{result.seconds / first.seconds:8.2f}  {note}", flush=True)  # fmt: skip
 
 
 if __name__ == "__main__":
