@@ -8,10 +8,10 @@ from typing import Any, Literal
 import torch
 from safetensors.torch import load, save
 
-from hinpaint.config import weights_path
 from hinpaint.diffusion.corruption import WrappedVE
 from hinpaint.diffusion.network import NetworkSettings, ScoreNetwork
 from hinpaint.files import sha256_file, write_atomic
+from hinpaint.sampling import weights_path
 
 Conditioning = Literal["td", "pos_only"]
 
@@ -39,6 +39,11 @@ class LoadedModel:
     conditioning: Conditioning
     sha256: str
     card: dict[str, Any]
+
+    @property
+    def known_time(self) -> float:
+        """Noise time that known sites had in training (``td``), and have in sampling."""
+        return float(self.card.get("known_time", 0.0))
 
 
 def load_model(name: str, device: torch.device | str = "cpu") -> LoadedModel:

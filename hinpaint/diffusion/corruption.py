@@ -29,6 +29,14 @@ class WrappedVE:
     sigma_max: float = 1.5
     n_images: int = 3
 
+    def sigma(self, t: float) -> float:
+        """Standard deviation at a time for a cell of one site."""
+        return self.sigma_min * math.exp(t * math.log(self.sigma_max / self.sigma_min))
+
+    def time(self, sigma: float) -> float:
+        """Time at which a cell of one site has a standard deviation."""
+        return math.log(sigma / self.sigma_min) / math.log(self.sigma_max / self.sigma_min)
+
     def std(self, t: Tensor, n_sites: Tensor) -> Tensor:
         """Standard deviation of the noise.
 

@@ -1,7 +1,7 @@
 """Batches of crystals and their periodic interaction graphs, built on any device without compiled extensions."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hinpaint.crystal import Crystal
 
+Selection = Literal["either_end", "second_end"]
 _MAX_REACH = 8
 
 
@@ -86,23 +87,102 @@ class Graph:
     triplet_slot: Tensor
 
 
-def build_graph(batch: Batch, cutoff: float, max_neighbors: int) -> Graph:
+@dataclass(frozen=True)
+class Neighbourhood:
+    """What stays the same about a batch's bonds while its unknown sites move.
+
+    The host never moves, so its bonds are found once; so are those between a site and its own images. Of all other
+    pairs, the translations to look at are known beforehand.
+
+    Attributes:
+        fixed_first: (n_fixed,) first site of each bond that never changes.
+        fixed_second: (n_fixed,) its second site.
+        fixed_vector: (n_fixed, 3) from the first to the image of the second, ångström.
+        first: (n_pairs,) first site of each pair in which a site moves.
+        second: (n_pairs,) its second site, later than the first.
+        row: (n_images,) pair that each image to look at belongs to.
+        translation: (n_images, 3) lattice translation of the image, ångström.
+        cutoff: largest distance, ångström.
+    """
+
+    fixed_first: Tensor
+    fixed_second: Tensor
+    fixed_vector: Tensor
+    first: Tensor
+    second: Tensor
+    row: Tensor
+    translation: Tensor
+    cutoff: float
+
+    @classmethod
+    def of(cls, batch: Batch, cutoff: float, moving: Tensor) -> Self:
+        """Find what is fixed.
+
+        Args:
+            batch: crystals; only the coordinates of sites that stay matter.
+            cutoff: largest distance, ångström.
+            moving: (n_sites,) true for sites that will move.
+        """
+        i, j = _site_pairs(batch)
+        moves = (moving[i] | moving[j]) & (i != j)
+        first, second = i[moves], j[moves]
+        row, shift = _images(batch, first, cutoff)
+        translation = torch.einsum("ni,nij->nj", shift, batch.lattice[batch.crystal[first[row]]])
+        still_i, still_j = i[~moves], j[~moves]
+        still_row, still_shift = _images(batch, still_i, cutoff)
+        vector = torch.einsum(
+            "ni,nij->nj",
+            _folded(batch, still_i, still_j)[still_row] + still_shift,
+            batch.lattice[batch.crystal[still_i[still_row]]],
+        )
+        # A site and its own image: keep one of the two opposite translations.
+        axis = still_shift[:, 0], still_shift[:, 1], still_shift[:, 2]
+        later = (axis[0] > 0) | ((axis[0] == 0) & ((axis[1] > 0) | ((axis[1] == 0) & (axis[2] > 0))))
+        keep = (vector.square().sum(dim=1) <= cutoff * cutoff) & ((still_i != still_j)[still_row] | later)
+        kept = still_row[keep]
+        return cls(still_i[kept], still_j[kept], vector[keep], first, second, row, translation, cutoff)
+
+    def bonds(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """All bonds within the cutoff, each once: sites i <= j and the vector from i to the image of j."""
+        between = torch.einsum(
+            "ni,nij->nj", _folded(batch, self.first, self.second), batch.lattice[batch.crystal[self.first]]
+        )
+        vector = between[self.row] + self.translation
+        near = (vector.square().sum(dim=1) <= self.cutoff * self.cutoff).nonzero().squeeze(1)
+        row = self.row[near]
+        return (
+            torch.cat([self.fixed_first, self.first[row]]),
+            torch.cat([self.fixed_second, self.second[row]]),
+            torch.cat([self.fixed_vector, vector[near]]),
+        )
+
+
+def build_graph(
+    batch: Batch, cutoff: float, max_neighbors: int, selection: Selection = "either_end",
+    neighbourhood: Neighbourhood | None = None,
+) -> Graph:  # fmt: skip
     """Connect every site to its nearest periodic neighbours.
 
-    A bond is kept when it is among the ``max_neighbors`` nearest of either end, so the graph is symmetric and does not
-    depend on the order of sites.
+    With ``either_end`` a bond is kept when it is among the ``max_neighbors`` nearest of either end, so the graph is
+    symmetric and does not depend on the order of sites. MatterGen asks only the end that comes later in the order of
+    sites (``second_end``), which weights trained with it expect.
 
     Args:
         batch: crystals.
         cutoff: largest distance, ångström.
         max_neighbors: neighbours per site that are kept for sure.
+        selection: which end of a bond decides whether it is kept.
+        neighbourhood: what is known of the batch's bonds; without it every site may have moved.
 
     Returns:
         The graph; a crystal without any bond within the cutoff simply has none.
     """
-    first, second, vector = _half_pairs(batch, cutoff)
+    if neighbourhood is None:
+        neighbourhood = Neighbourhood.of(batch, cutoff, torch.ones_like(batch.known))
+    first, second, vector = neighbourhood.bonds(batch)
     distance = vector.norm(dim=1)
-    keep = _nearest_of_either_end(first, second, distance, max_neighbors, batch.frac.shape[0])
+    near = _among_nearest(first, second, distance, max_neighbors, batch.frac.shape[0])
+    keep = near[0] | near[1] if selection == "either_end" else near[1]
     first, second, vector, distance = first[keep], second[keep], vector[keep], distance[keep]
     n_half = first.numel()
     half = torch.arange(n_half, device=first.device)
@@ -121,32 +201,27 @@ def build_graph(batch: Batch, cutoff: float, max_neighbors: int) -> Graph:
     )
 
 
-def _half_pairs(batch: Batch, cutoff: float) -> tuple[Tensor, Tensor, Tensor]:
-    """All bonds within the cutoff, each once: sites i <= j and the vector from i to the image of j."""
-    i, j = _site_pairs(batch)
-    crystal = batch.crystal[i]
-    delta = batch.frac[j] - batch.frac[i]
-    delta = delta - delta.round()
-    reach = _reach(batch.lattice, cutoff)
-    shifts, shift_crystal = _shifts(reach)
-    # Pair every site pair with every translation its crystal needs.
+def _folded(batch: Batch, first: Tensor, second: Tensor) -> Tensor:
+    """Fractional difference of each pair of sites, each component at most one half, (n_pairs, 3)."""
+    delta = batch.frac[second] - batch.frac[first]
+    return delta - delta.round()
+
+
+def _images(batch: Batch, site: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
+    """Pair every pair of sites, given by its first site, with every translation that its crystal needs.
+
+    Returns:
+        (n_images,) number of the pair and (n_images, 3) integer translations.
+    """
+    crystal = batch.crystal[site]
+    shifts, shift_crystal = _shifts(_reach(batch.lattice, cutoff))
     n_shifts = torch.bincount(shift_crystal, minlength=batch.n_crystals)
     start = torch.cumsum(n_shifts, 0) - n_shifts
     repeats = n_shifts[crystal]
-    pair = torch.repeat_interleave(torch.arange(i.numel(), device=i.device), repeats)
-    slot = torch.arange(pair.numel(), device=i.device) - torch.repeat_interleave(
-        torch.cumsum(repeats, 0) - repeats, repeats
-    )
-    shift = shifts[start[crystal[pair]] + slot]
-    vector = torch.einsum("ni,nij->nj", delta[pair] + shift, batch.lattice[crystal[pair]])
-    squared = vector.square().sum(dim=1)
-    # A site and its own image: keep one of the two opposite translations.
-    same = i[pair] == j[pair]
-    later = (shift[:, 0] > 0) | (
-        (shift[:, 0] == 0) & ((shift[:, 1] > 0) | ((shift[:, 1] == 0) & (shift[:, 2] > 0)))
-    )  # fmt: skip
-    keep = (squared <= cutoff * cutoff) & (~same | later)
-    return i[pair][keep], j[pair][keep], vector[keep]
+    pair = torch.repeat_interleave(torch.arange(site.numel(), device=site.device), repeats)
+    before = torch.repeat_interleave(torch.cumsum(repeats, 0) - repeats, repeats)
+    slot = torch.arange(pair.numel(), device=site.device) - before
+    return pair, shifts[start[crystal[pair]] + slot]
 
 
 def _site_pairs(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -176,8 +251,10 @@ def _shifts(reach: Tensor) -> tuple[Tensor, Tensor]:
     return grid[index].float(), crystal
 
 
-def _nearest_of_either_end(first: Tensor, second: Tensor, distance: Tensor, most: int, n_sites: int) -> Tensor:
-    """True for the bonds that rank below ``most`` at one of their ends, (n_bonds,)."""
+def _among_nearest(
+    first: Tensor, second: Tensor, distance: Tensor, most: int, n_sites: int
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """True for the bonds that rank below ``most`` at their first and at their second end, (n_bonds,) each."""
     n_bonds = first.numel()
     site = torch.cat([first, second])
     # Stable double sort: by distance, then by site, gives each site's bonds in order of distance.
@@ -188,7 +265,7 @@ def _nearest_of_either_end(first: Tensor, second: Tensor, distance: Tensor, most
     rank = torch.empty_like(site)
     rank[order] = torch.arange(site.numel(), device=site.device) - start[site[order]]
     near = rank < most
-    return near[:n_bonds] | near[n_bonds:]
+    return near[:n_bonds], near[n_bonds:]
 
 
 def _triplets(target: Tensor, n_sites: int) -> tuple[Tensor, Tensor, Tensor]:

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from hinpaint.diffusion.bridge import build_gemnet, mattergen
-from hinpaint.diffusion.graph import Batch, Graph, build_graph
+from hinpaint.diffusion.graph import Batch, Graph, Neighbourhood, Selection, build_graph
+
+_INV_SQRT_2 = 2**-0.5
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,7 @@ class NetworkSettings:
         num_atom: residual layers in the output and atom-update blocks.
         scale_output: multiply the output by the cube root of the volume, so that the network predicts numbers of
             order one in every cell. Off for weights trained elsewhere.
+        selection: which end of a bond decides whether it is kept; ``second_end`` for weights trained with MatterGen.
     """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
@@ -38,6 +41,7 @@ class NetworkSettings:
     max_neighbors: int = 12
     num_atom: int = 1
     scale_output: bool = True
+    selection: Selection = "either_end"
 
 
 class ScoreNetwork(nn.Module):
@@ -66,21 +70,31 @@ class ScoreNetwork(nn.Module):
         _drop_unused_heads(self.gemnet)
         self.noise_level_encoding = mattergen().NoiseLevelEncoding(settings.hidden)
 
-    def graph(self, batch: Batch) -> Graph:
-        """Interaction graph of a batch with this network's cutoff."""
-        return build_graph(batch, self.settings.cutoff_a, self.settings.max_neighbors)
+    def neighbourhood(self, batch: Batch, moving: Tensor) -> Neighbourhood:
+        """What stays the same about the batch's bonds while the sites that are ``moving`` (n_sites,) move."""
+        return Neighbourhood.of(batch, self.settings.cutoff_a, moving)
 
-    def forward(self, batch: Batch, t: Tensor) -> Tensor:
+    def graph(self, batch: Batch, neighbourhood: Neighbourhood | None = None) -> Graph:
+        """Interaction graph of a batch with this network's cutoff."""
+        settings = self.settings
+        return build_graph(batch, settings.cutoff_a, settings.max_neighbors, settings.selection, neighbourhood)
+
+    def forward(
+        self, batch: Batch, t: Tensor, wanted: Tensor | None = None, neighbourhood: Neighbourhood | None = None
+    ) -> Tensor:
         """Predict the noise.
 
         Args:
             batch: crystals with their current coordinates.
-            t: (n_sites,) noise time of each site, 0 for known sites.
+            t: (n_sites,) noise time of each site.
+            wanted: (n_sites,) true for the sites to predict for; by default those with t > 0.
+            neighbourhood: what is known of the batch's bonds.
 
         Returns:
-            (n_sites, 3) score times standard deviation, in fractional coordinates; exactly 0 on sites with t = 0.
+            (n_sites, 3) score times standard deviation, in fractional coordinates; exactly 0 on sites not wanted.
         """
-        forces = self._forces(batch, self.graph(batch), self.noise_level_encoding(t), t > 0)
+        wanted = t > 0 if wanted is None else wanted
+        forces = self._forces(batch, self.graph(batch, neighbourhood), self.noise_level_encoding(t), wanted)
         inverse = torch.linalg.inv(batch.lattice)
         if self.settings.scale_output:
             inverse = inverse * torch.linalg.det(batch.lattice).abs().pow(1 / 3)[:, None, None]
@@ -99,23 +113,18 @@ class ScoreNetwork(nn.Module):
         axes = batch.lattice[batch.crystal[graph.source]]
         to_axes = torch.cosine_similarity(graph.direction[:, None], axes, dim=-1)
         m = net.angle_edge_emb(torch.cat([m, to_axes], dim=-1))
-        shared: dict[str, Any] = {
-            "rbf3": net.mlp_rbf3(radial),
-            "cbf3": net.mlp_cbf3(radial_circular, circular, graph.triplet_out, graph.triplet_slot),
-            "id3_ragged_idx": graph.triplet_slot,
-            "id_swap": graph.swap,
-            "id3_ba": graph.triplet_in,
-            "id3_ca": graph.triplet_out,
-            "rbf_h": net.mlp_rbf_h(radial),
-            "idx_s": graph.source,
-            "idx_t": graph.target,
-        }
+        basis = (
+            net.mlp_rbf3(radial),
+            net.mlp_cbf3(radial_circular, circular, graph.triplet_out, graph.triplet_slot),
+            net.mlp_rbf_h(radial),
+        )
         ending = wanted[graph.target].nonzero().squeeze(1)
         radial_out = net.mlp_rbf_out(radial[ending])
         along = _edge_output(net.out_blocks[0], m[ending], radial_out)
-        for block, out_block in zip(net.int_blocks, net.out_blocks[1:], strict=True):
-            h, m = block(h=h, m=m, **shared)
-            along = along + _edge_output(out_block, m[ending], radial_out)
+        last = len(net.int_blocks) - 1
+        for i, (block, out_block) in enumerate(zip(net.int_blocks, net.out_blocks[1:], strict=True)):
+            h, m = _interact(block, h, m, graph, basis, ending if i == last else None)
+            along = along + _edge_output(out_block, m if i == last else m[ending], radial_out)
         out = batch.frac.new_zeros(batch.frac.shape)
         return out.index_add(0, graph.target[ending], along.to(out.dtype) * graph.direction[ending])
 
@@ -134,6 +143,57 @@ def _drop_unused_heads(gemnet: Any) -> None:
     del gemnet.lattice_out_blocks, gemnet.mlp_rbf_lattice
     for block in gemnet.out_blocks:
         del block.layers, block.seq_energy, block.out_energy, block.dense_rbf, block.scale_sum
+
+
+def _interact(
+    block: Any, h: Tensor, m: Tensor, graph: Graph, basis: tuple[Tensor, tuple[Tensor, Tensor], Tensor],
+    wanted: Tensor | None,
+) -> tuple[Tensor, Tensor]:  # fmt: skip
+    """GemNet's interaction block, in its own layers; after the last one only the wanted edges are brought to their end.
+
+    Args:
+        block: ``InteractionBlockTripletsOnly``.
+        h: (n_sites, hidden) sites.
+        m: (n_edges, hidden) edges.
+        graph: the interaction graph.
+        basis: radial basis for triplets, circular basis, radial basis for sites.
+        wanted: indices of the edges to return; None for all.
+
+    Returns:
+        Sites and edges after the block.
+    """
+    radial, circular, radial_site = basis
+    x = (block.dense_ca(m) + _triplet_interaction(block.trip_interaction, m, graph, radial, circular)) * _INV_SQRT_2
+    for layer in block.layers_before_skip:
+        x = layer(x)
+    m = (m + x) * _INV_SQRT_2
+    for layer in block.layers_after_skip:
+        m = layer(m)
+    h = (h + block.atom_update(h, m, radial_site, graph.target)) * block.skip_connection_factor
+    source, target = graph.source, graph.target
+    if wanted is not None:
+        m, source, target = m[wanted], source[wanted], target[wanted]
+    x = block.concat_layer(h, m, source, target)
+    for layer in block.residual_m:
+        x = layer(x)
+    return h, (m + x) * _INV_SQRT_2
+
+
+def _triplet_interaction(
+    layer: Any, m: Tensor, graph: Graph, radial: Tensor, circular: tuple[Tensor, Tensor]
+) -> Tensor:  # fmt: skip
+    """GemNet's triplet interaction; its bilinear layer as one matrix product, where MatterGen has one a channel."""
+    incoming = layer.dense_ba(m)
+    incoming = layer.down_projection(layer.scale_rbf(incoming, incoming * layer.mlp_rbf(radial)))
+    incoming = incoming[graph.triplet_in]
+    mixing, angles = circular
+    padded = incoming.new_zeros(len(m), angles.shape[2], incoming.shape[1])
+    padded[graph.triplet_out, graph.triplet_slot] = incoming
+    mixed = mixing @ (angles @ padded)  # (n_edges, circular channels, triplet channels)
+    weight = layer.mlp_cbf.weight.transpose(0, 1).flatten(0, 1)
+    x = layer.scale_cbf_sum(incoming, mixed.flatten(1) @ weight)
+    both: Tensor = layer.up_projection_ca(x) + layer.up_projection_ac(x)[graph.swap]
+    return both * _INV_SQRT_2
 
 
 def _edge_output(block: Any, m: Tensor, radial: Tensor) -> Tensor:

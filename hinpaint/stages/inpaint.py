@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from hinpaint.config import Config, Sampler
+from hinpaint.config import Config
 from hinpaint.crystal import Crystal, FloatArray, minimum_image_distances
 from hinpaint.diffusion.checkpoints import LoadedModel, load_model
 from hinpaint.diffusion.samplers import Placement, PlacementJob, place_batches
 from hinpaint.jobs import Job, job
 from hinpaint.journal import Journal, digest_of, fingerprint
+from hinpaint.sampling import Sampler
 from hinpaint.store import read_table, write_table
 from hinpaint.tables import FIRST_CONTROL, TASKS, TRIALS
 
 # What computes a trial: rows that other code made are not taken from the journal.
-_CODE = ("crystal.py", "rng.py", "diffusion", "stages/inpaint.py")
+_CODE = ("crystal.py", "rng.py", "sampling.py", "diffusion", "stages/inpaint.py")
 
 
 def run(
@@ -142,6 +143,7 @@ def trial_row(
         "seed": config.seed,
         "sampler": sampler.name,
         "n_steps": sampler.n_steps if model else 0,
+        "n_evaluations": placement.n_evaluations,
         "model_sha256": model.sha256 if model else None,
         "frac_unknown": None if frac is None else frac.ravel().tolist(),
         "d_min_a": None if frac is None else _shortest_contact(placement.job, frac),

@@ -48,8 +48,9 @@ TRIALS = table(
     KEY,
     TRIAL,
     Column("seed", pa.int64(), "seed of the run"),
-    Column("sampler", TEXT, "td, pos_only, repaint, replacement, euler or random"),
+    Column("sampler", TEXT, "td, renoise, dpm, euler, repaint, replacement, pos_only or random"),
     Column("n_steps", INT, "denoising steps"),
+    Column("n_evaluations", INT, "network evaluations the trial took; 0 for random placement"),
     Column("model_sha256", TEXT, "SHA-256 of the weights; empty for random placement", nullable=True),
     Column("frac_unknown", VECTOR, "fractional coordinates of the placed sites in the task's cell", nullable=True),
     Column("d_min_a", FLOAT, "shortest distance of a placed site to any other site, ångström", nullable=True),
@@ -92,6 +93,25 @@ MATCHES = table(
         "delta_e_mev_per_atom", FLOAT, "trial minus reference, same potential and level, meV per atom", nullable=True
     ),
     Column("matcher", TEXT, "matcher, version and settings"),
+)
+
+ARRANGEMENTS = table(
+    "arrangements",
+    "one trial whose hydrogen-only relaxation has an end: which arrangement it reached and how that looks",
+    ("entry_key", "trial"),
+    KEY,
+    TRIAL,
+    Column("arrangement", INT, "number of the arrangement in its entry; 0 is the lowest in energy"),
+    Column("distance_a", FLOAT, "largest distance of its sites from those of the arrangement's lowest trial, ångström"),
+    Column("energy_ev", FLOAT, "energy after the hydrogen-only relaxation, eV a cell"),
+    Column("shift_a", FLOAT, "largest displacement of a placed site in the hydrogen-only relaxation, ångström"),
+    Column("d_xh_min_a", FLOAT, "shortest distance of a placed site to its nearest host site, ångström"),
+    Column("d_xh_max_a", FLOAT, "longest such distance, ångström"),
+    Column("d_hh_min_a", FLOAT, "shortest distance of a placed site to a site of the same element", nullable=True),
+    Column("n_operations_host", INT, "symmetry operations of the host in the task's cell"),
+    Column("n_operations_kept", INT, "of these, operations that the placed sites keep"),
+    Column("gate", TEXT, "why this geometry cannot be released; empty when it can", nullable=True),
+    Column("doubts", TEXTS, "doubts about this geometry, see the list of doubts"),
 )
 
 RUNS = table(

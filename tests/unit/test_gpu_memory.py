@@ -7,10 +7,10 @@ import pytest
 import torch
 from sample_crystals import random_crystal
 
-from hinpaint.config import Sampler
 from hinpaint.crystal import FloatArray
 from hinpaint.diffusion.checkpoints import LoadedModel
 from hinpaint.diffusion.samplers import Placement, PlacementJob, place
+from hinpaint.sampling import Sampler
 from hinpaint.whynot import Reason
 
 SHORT = Sampler(n_steps=3)
@@ -40,11 +40,11 @@ def test_allocator_that_refuses_large_batches(
     free = placed(jobs, tiny_model)
     forward, refused = tiny_model.network.forward, []
 
-    def limited(batch, t):
+    def limited(batch, t, *more):
         if len(t) > 10:
             refused.append(len(t))
             raise torch.OutOfMemoryError
-        return forward(batch, t)
+        return forward(batch, t, *more)
 
     monkeypatch.setattr(tiny_model.network, "forward", limited)
     limited_too = placed(jobs, tiny_model)
