@@ -1,19 +1,19 @@
-"""Edits of a CIF block as a whole: repeated tags, symmetry items, right angles. Values stay as written."""
+"""Edits of a CIF block as a whole: repeated tags, symmetry, dictionaries, right angles. Values stay as written."""
 
+from collections.abc import Iterable
 from typing import Literal, cast
 
 import gemmi
 from gemmi import cif
 
+from hinpaint.release.items import ORIGINAL, REPEATED
 from hinpaint.release.symmetry import Placement
-
-ORIGINAL = "_hinpaint_original"
-"""What stands before a tag of the source whose value was replaced."""
 
 CELL_TAGS = (
     "_cell_length_a", "_cell_length_b", "_cell_length_c", "_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma",
 )  # fmt: skip
 OPERATOR_TAGS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz", "_space_group_symop.operation_xyz")
+CONFORM_TAGS = ("_audit_conform_dict_name", "_audit_conform_dict_version", "_audit_conform_dict_location")
 _SYMMETRY_ITEMS: dict[str, Literal["symbol", "hall", "number", "crystal_system"]] = {
     "_space_group_name_h-m_alt": "symbol",
     "_space_group_name_h-m_full": "symbol",
@@ -38,7 +38,7 @@ def set_repeats_aside(block: cif.Block) -> None:
         names = []
         for tag in tags:
             count = seen[tag.lower()] = seen.get(tag.lower(), 0) + 1
-            names.append(tag if count == 1 else f"_hinpaint_repeated_{count}{tag}")
+            names.append(tag if count == 1 else f"{REPEATED}_{count}{tag}")
         if names != tags:
             moved.append((names, columns))
             item.erase()
@@ -66,6 +66,11 @@ def pairs_of(block: cif.Block) -> list[tuple[str, str]]:
     return [(tag, value) for tag, value in pairs]
 
 
+def tags_of(block: cif.Block) -> list[str]:
+    """All tags of a block, as written."""
+    return [tag for item in block if item.pair is not None or item.loop is not None for tag in _content(item)[0]]
+
+
 def listed_operators(block: cif.Block) -> int:
     """Operators the block lists: none where only a name is given, which readers understand in more than one way."""
     found = ([v for v in block.find_values(tag) if not cif.is_null(v)] for tag in OPERATOR_TAGS)
@@ -77,7 +82,7 @@ def write_angles(block: cif.Block) -> None:
     for tag in CELL_TAGS[3:]:
         value = block.find_value(tag)
         if value is None or cif.is_null(value):
-            block.set_pair(tag, "90")
+            replace_value(block, tag, "90")
 
 
 def replace_symmetry(block: cif.Block, placement: Placement) -> None:
@@ -89,13 +94,49 @@ def replace_symmetry(block: cif.Block, placement: Placement) -> None:
             item.erase()
             block.init_loop("", [ORIGINAL + t for t in tags]).set_all_values(columns)
     renamed = placement.kind != "kept"
-    for tag, original in pairs_of(block):
+    for tag, _ in pairs_of(block):
         name = _SYMMETRY_ITEMS.get(tag.lower())
         if name is not None and renamed:
             value = getattr(placement.group, name) if placement.group is not None else None
-            block.set_pair(ORIGINAL + tag, original)
-            block.set_pair(tag, "?" if value is None else quoted(str(value)))
+            replace_value(block, tag, "?" if value is None else quoted(str(value)))
     block.init_loop("", [OPERATOR_TAGS[0]]).set_all_values([[quoted(t) for t in placement.operators]])
+
+
+def replace_value(block: cif.Block, tag: str, value: str) -> None:
+    """Give a single item a raw value; what the source has there, unless unknown, goes to ``_hinpaint_original_*``."""
+    original = cast("list[str] | None", block.find_pair(tag))
+    if original is not None and original[1] != value and not cif.is_null(original[1]):
+        block.set_pair(ORIGINAL + original[0], original[1])
+    block.set_pair(tag if original is None else original[0], value)
+
+
+def name_dictionaries(block: cif.Block, dictionaries: Iterable[tuple[str, str, str]]) -> None:
+    """Name dictionaries beside those that the block names already; single items become a loop.
+
+    Args:
+        block: the block.
+        dictionaries: name, version and location of each.
+    """
+    item = block.find_loop_item(CONFORM_TAGS[0])
+    if item is None:
+        pairs: list[list[str]] = [block.find_pair(tag) or [tag, "?"] for tag in CONFORM_TAGS]
+        for tag in CONFORM_TAGS:
+            pair = block.find_pair_item(tag)
+            if pair is not None:
+                pair.erase()
+        loop = block.init_loop("", [tag for tag, _ in pairs])
+        if not all(cif.is_null(value) for _, value in pairs):
+            loop.add_row([value for _, value in pairs])
+    else:
+        loop = item.loop
+        present = {tag.lower() for tag in loop.tags}
+        loop.add_columns([tag for tag in CONFORM_TAGS if tag not in present], "?")
+    place = [tag.lower() for tag in loop.tags].index(CONFORM_TAGS[0])
+    named = {str(cif.as_string(value)) for value in list(loop.values)[place :: loop.width()]}
+    for row in dictionaries:
+        if row[0] not in named:
+            values = dict(zip(CONFORM_TAGS, map(quoted, row), strict=True))
+            loop.add_row([values.get(tag.lower(), "?") for tag in loop.tags])
 
 
 def quoted(text: str) -> str:

@@ -1,17 +1,21 @@
 """One decision becomes one released structure, or the reason why it is not released."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import gemmi
 import numpy as np
 
 from hinpaint.crystal import Crystal, FloatArray
-from hinpaint.release.cif import Completion, complete_cif, fresh_cif, source_operators
+from hinpaint.release.cif import complete_cif, source_operators
+from hinpaint.release.completion import Completion, symmetry_kind
+from hinpaint.release.fresh import fresh_cif, host_operators
 from hinpaint.release.optimade import structure_line
-from hinpaint.release.roundtrip import check_round_trip
+from hinpaint.release.roundtrip import TOLERANCE_A, check_round_trip
 from hinpaint.release.symmetry import Placement, find_placement, without_symmetry
 from hinpaint.sources.cif import parse_cif
+from hinpaint.sources.geometry import MERGE_A
 from hinpaint.sources.records import ParsedRecord
 from hinpaint.whynot import Reason, Stop
 
@@ -80,7 +84,7 @@ def release_entry(changed: Changed, source_format: str, source_text: str) -> Rel
 
     Args:
         changed: the entry.
-        source_format: ``cif`` or ``optimade``.
+        source_format: ``cif``, or another format, of which only the sites are used.
         source_text: the record as it was read.
 
     Returns:
@@ -89,33 +93,53 @@ def release_entry(changed: Changed, source_format: str, source_text: str) -> Rel
     if not len(changed.frac) or not np.isfinite(changed.frac).all():
         return Stop(Reason.NOT_FINITE, "the decision holds no finite sites")
     try:
-        if source_format != "cif":
-            placement = without_symmetry([], changed.host.lattice, changed.frac)
-            text = fresh_cif(changed.completed(placement), changed.completion)
-            problem = check_round_trip(text, changed.completed(placement))
-        else:
-            text, placement, problem = _complete(changed, source_text)
+        text, placement, problem = _from_cif(changed, source_text) if source_format == "cif" else _from_sites(changed)
     except Exception as error:  # noqa: BLE001 - an entry may break a writer in any way and must cost its own file only
         problem = f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
         return Stop(Reason.ROUND_TRIP_FAILED, problem)
     if problem is not None:
         return Stop(Reason.ROUND_TRIP_FAILED, problem)
-    symmetry = placement.kind if source_format == "cif" else "none"
+    symmetry = symmetry_kind(placement, declared=source_format == "cif")
     line = structure_line(changed.completed(placement), changed.completion, symmetry, changed.source_id, changed.name)
     return Released(text, line, symmetry)
 
 
-def _complete(changed: Changed, source_text: str) -> tuple[str, Placement, str | None]:
+def _from_cif(changed: Changed, source_text: str) -> tuple[str, Placement, str | None]:
     record = parse_cif(source_text)
     if not isinstance(record, ParsedRecord):
         raise ValueError(f"the source does not read: {record.reason}: {record.detail}")  # noqa: TRY004 - a value's reason
-    operators = source_operators(source_text)
+
+    def write(placement: Placement) -> str:
+        return complete_cif(source_text, record, changed.completion, placement)
+
+    return _write_and_read(changed, source_operators(source_text), write, MERGE_A)
+
+
+def _from_sites(changed: Changed) -> tuple[str, Placement, str | None]:
+    def write(placement: Placement) -> str:
+        return fresh_cif(changed.host, changed.completion, placement)
+
+    return _write_and_read(changed, host_operators(changed.host), write, TOLERANCE_A)
+
+
+def _write_and_read(
+    changed: Changed, operators: Sequence[gemmi.Op], write: Callable[[Placement], str], host_tolerance_a: float
+) -> tuple[str, Placement, str | None]:
+    """Write with the placed sites' symmetry, in P 1 where that does not read back; and say what is still wrong."""
     lattice = changed.host.lattice
     placement = find_placement(operators, lattice, changed.frac)
-    text = complete_cif(source_text, record, changed.completion, placement)
-    problem = check_round_trip(text, changed.completed(placement))
+    text, problem = _attempt(changed, placement, write, host_tolerance_a)
     if problem is not None and len(placement.operators) > 1:
-        placement = without_symmetry(operators, lattice, changed.frac)
-        text = complete_cif(source_text, record, changed.completion, placement)
-        problem = check_round_trip(text, changed.completed(placement))
+        placement = without_symmetry(operators, lattice, changed.frac, refused=problem)
+        text, problem = _attempt(changed, placement, write, host_tolerance_a)
     return text, placement, problem
+
+
+def _attempt(
+    changed: Changed, placement: Placement, write: Callable[[Placement], str], host_tolerance_a: float
+) -> tuple[str, str | None]:
+    try:
+        text = write(placement)
+    except ValueError as error:
+        return "", " ".join(str(error).split())[:150]
+    return text, check_round_trip(text, changed.completed(placement), host_tolerance_a)

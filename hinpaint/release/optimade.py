@@ -4,19 +4,92 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import reduce
-from typing import Any
+from typing import Any, Literal
 
 from hinpaint.crystal import Crystal, FloatArray
-from hinpaint.release.cif import METHOD_DOI, Completion
+from hinpaint.release.completion import METHOD_DOI, Completion
 
 API_VERSION = "1.1.0"
+PREFIX = "hinpaint"
 _DECIMALS = 8
+
+
+@dataclass(frozen=True)
+class Property:
+    """A property that hinpaint adds to a structure, as OPTIMADE describes properties.
+
+    Attributes:
+        type: OPTIMADE type of its value.
+        text: what it means.
+        unit: unit of a number in UCUM; None where it has no dimension.
+    """
+
+    type: Literal["string", "integer", "float", "list"]
+    text: str
+    unit: str | None = None
+
+
+PROPERTIES: Mapping[str, Property] = {
+    "entry_key": Property("string", "The source record: database, version and the database's own id, joined by |."),
+    "source_id": Property("string", "The database's own id of the source record."),
+    "source_sha256": Property("string", "SHA-256 of the source record as it was read."),
+    "licence": Property("string", "Licence of the source record."),
+    "cif": Property("string", "Path of the CIF in the release."),
+    "action": Property("string", "completed: sites were added; replaced: calculated sites gave way to others."),
+    "element": Property("string", "Element of the placed sites."),
+    "n_added": Property("integer", "Number of placed sites; they are the last of the sites."),
+    "energy_ev": Property("float", "Potential energy of the cell that was relaxed, after a full relaxation.", "eV"),
+    "n_agree": Property("integer", "Trials that reached the released arrangement, itself included."),
+    "n_passed": Property("integer", "Trials that converged and passed the geometric gates."),
+    "confidence": Property("float", "Calibrated probability of the published match, 0 to 1; null if not judged."),
+    "confidence_strict": Property("float", "Calibrated probability that every placed site is within 0.3 angstrom."),
+    "grade": Property("string", "accept, review or reject; null if not judged."),
+    "gap_mev_per_atom": Property("float", "Energy of the next arrangement above this one; null without one.", "meV"),
+    "doubts": Property("list", "Codes of what speaks against the placed sites; null if not judged."),
+    "symmetry": Property("string", "kept, lowered or P1 against the source's; found where the source declares none."),
+    "potential": Property("string", "Interatomic potential that relaxed and ranked the candidates."),
+    "model_sha256": Property("string", "SHA-256 of the weights of the diffusion model."),
+    "method_doi": Property("string", "DOI of the publication of the method."),
+    "version": Property("string", "Version of hinpaint."),
+}
+"""Every property of ours by its name behind ``_hinpaint_``."""
 
 
 def header_line() -> str:
     """First line of an OPTIMADE JSON Lines file."""
     return _line({"x-optimade": {"meta": {"api_version": API_VERSION}}})
+
+
+def info_line() -> str:
+    """Second line: describes the properties that are not the standard's own, as ``/info/structures`` does."""
+    properties = {
+        f"_{PREFIX}_{name}": {"description": p.text, "type": p.type} | ({"unit": p.unit} if p.unit else {})
+        for name, p in PROPERTIES.items()
+    }
+    return _line(
+        {
+            "id": "structures",
+            "type": "info",
+            "description": "Structures whose hydrogen was completed by hinpaint.",
+            "properties": properties,
+            "formats": ["json"],
+            "output_fields_by_format": {"json": list(properties)},
+        }
+    )
+
+
+def server_config() -> str:
+    """Configuration file (JSON) with which the reference server of optimade-python-tools serves a release."""
+    # Names with the prefix mean that the data hold it too.
+    fields = [
+        {"name": f"_{PREFIX}_{name}", "description": p.text, "type": p.type} | ({"unit": p.unit} if p.unit else {})
+        for name, p in PROPERTIES.items()
+    ]
+    provider = {"prefix": PREFIX, "name": "hinpaint", "description": "Structures with completed hydrogen"}
+    content = {"insert_test_data": False, "provider": provider, "provider_fields": {"structures": fields}}
+    return json.dumps(content, indent=2) + "\n"
 
 
 def structure_line(crystal: Crystal, completion: Completion, symmetry: str, source_id: str, name: str) -> str:
@@ -25,7 +98,7 @@ def structure_line(crystal: Crystal, completion: Completion, symmetry: str, sour
     Args:
         crystal: the host, then the placed sites (``known`` is false for these).
         completion: what is said about the completion.
-        symmetry: kept, lowered, P1, or none where the source declares no symmetry.
+        symmetry: kept, lowered or P1, or found where the source declares no symmetry.
         source_id: the database's own id.
         name: file name of the entry without suffix; becomes the resource's id.
 
@@ -44,13 +117,18 @@ def structure_line(crystal: Crystal, completion: Completion, symmetry: str, sour
         "energy_ev": _number(completion.energy_ev),
         "n_agree": completion.n_agree,
         "n_passed": completion.n_passed,
+        "confidence": _number(completion.confidence),
+        "confidence_strict": _number(completion.confidence_strict),
+        "grade": completion.grade,
+        "gap_mev_per_atom": _number(completion.gap_mev_per_atom),
+        "doubts": None if completion.doubts is None else list(completion.doubts),
         "symmetry": symmetry,
         "potential": completion.potential,
         "model_sha256": completion.model_sha256,
         "method_doi": METHOD_DOI,
         "version": completion.version,
     }
-    attributes = structure_attributes(crystal) | {f"_hinpaint_{key}": value for key, value in provider.items()}
+    attributes = structure_attributes(crystal) | {f"_{PREFIX}_{key}": value for key, value in provider.items()}
     return _line({"id": name, "type": "structures", "attributes": attributes})
 
 

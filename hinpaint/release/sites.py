@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from gemmi import cif
 
 from hinpaint.crystal import FloatArray
-from hinpaint.release.blocks import ORIGINAL, pairs_of
+from hinpaint.release.blocks import pairs_of
+from hinpaint.release.items import ORIGINAL
 from hinpaint.release.symmetry import Placement, host_orbits
 from hinpaint.sources.chemistry import element_of_site
 from hinpaint.sources.records import ParsedRecord
@@ -16,6 +17,7 @@ _PREFIX = "_atom_site_"
 _AXES = ("_atom_site_fract_x", "_atom_site_fract_y", "_atom_site_fract_z")
 _LABEL, _TYPE, _FLAG = "_atom_site_label", "_atom_site_type_symbol", "_atom_site_calc_flag"
 _MULTIPLICITIES = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
+_ATTACHED = "_atom_site_attached_hydrogens"
 _ORDER = "_atom_site_site_symmetry_order"
 _WYCKOFF = "_atom_site_wyckoff_symbol"
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_*'+().-]*")
@@ -112,8 +114,24 @@ def write_site_table(block: cif.Block, edited: Edited) -> None:
         aside.set_all_values([list(column) for column in zip(*edited.set_aside.rows, strict=True)])
 
 
+def sites_given_way(record: ParsedRecord, element: str, replace: bool) -> frozenset[int]:
+    """Indices of the source's sites that the placed ones stand for.
+
+    Args:
+        record: the source.
+        element: element that was completed.
+        replace: true when all the element's sites give way; false when only those do that have no coordinates or are
+            disordered (these were counted as missing, see ``Evidence.dropped``).
+    """
+    return frozenset(
+        i
+        for i, site in enumerate(record.sites)
+        if site.element == element and (replace or site.frac is None or not site.is_full)
+    )
+
+
 def edit_sites(
-    table: SiteTable, record: ParsedRecord, placement: Placement, element: str, symbol: str, replace: bool
+    table: SiteTable, record: ParsedRecord, placement: Placement, element: str, symbol: str, given_way: frozenset[int]
 ) -> Edited:
     """Add the placed sites; remove what they stand for; expand the host where symmetry is lost.
 
@@ -123,30 +141,47 @@ def edit_sites(
         placement: the added sites and their symmetry.
         element: element that was completed.
         symbol: how its sites are to be typed, ``D`` in a deuterated compound.
-        replace: true when the element's own sites give way to the placed ones; false when only those do that have no
-            coordinates or are disordered (these were counted as missing, see ``Evidence.dropped``).
+        given_way: indices of the record's sites that leave, see :func:`sites_given_way`.
 
     Returns:
         The new loop, and the original rows that are not in it as they were.
     """
     owners = _site_of_rows(table, record)
-    gone = [
-        owner is not None
-        and record.sites[owner].element == element
-        and (replace or record.sites[owner].frac is None or not record.sites[owner].is_full)
-        for owner in owners
-    ]  # fmt: skip
-    types = ["?" if owner is None else record.sites[owner].element for owner in owners]
-    labels = [f"{kind if kind != '?' else 'X'}{i + 1}" for i, kind in enumerate(types)]
+    gone = [owner in given_way for owner in owners]
+    # A dummy must not get a type: readers would take it for an atom (Cg1, a ring's centroid, for carbon).
+    types = [
+        "." if owner is None or record.sites[owner].frac is None else record.sites[owner].element for owner in owners
+    ]
+    labels = [f"{kind if kind != '.' else 'X'}{i + 1}" for i, kind in enumerate(types)]
     wide = table.with_column(_LABEL, labels).with_column(_TYPE, types)
     if wide.column(_FLAG) is None:
         wide = wide.with_column(_FLAG, ["."] * len(types))
-    kept = [(row, owner) for row, owner, out in zip(wide.rows, owners, gone, strict=True) if not out]
+    settled = _settle_attached(wide, record, element, len(placement.frac))
+    kept = [(row, owner) for row, owner, out in zip(settled.rows, owners, gone, strict=True) if not out]
     lost_symmetry = placement.kind != "kept"
     host = _expand_rows(wide, kept, record, placement) if lost_symmetry else [row for row, _ in kept]
     added = _added_rows(wide, host, placement, symbol)
-    aside = table.rows if lost_symmetry else tuple(row for row, out in zip(table.rows, gone, strict=True) if out)
+    changed = [out or before != after for out, before, after in zip(gone, wide.rows, settled.rows, strict=True)]
+    aside = table.rows if lost_symmetry else tuple(row for row, new in zip(table.rows, changed, strict=True) if new)
     return Edited(SiteTable(wide.tags, (*host, *added)), SiteTable(table.tags, aside) if aside else None)
+
+
+def _settle_attached(table: SiteTable, record: ParsedRecord, element: str, n_placed: int) -> SiteTable:
+    """Set declared attached hydrogens to zero: by definition the item counts those without coordinates only.
+
+    Where fewer sites were placed than the source declares, nobody knows whose are still missing, and all stay.
+    """
+    position = table.column(_ATTACHED)
+    numbers = zip(record.sites, record.multiplicities.tolist(), strict=True)
+    declared = sum((site.attached or 0) * n for site, n in numbers)
+    if position is None or element != "H" or declared > n_placed:
+        return table
+    counts = [cif.as_number(row[position]) for row in table.rows]
+    rows = (
+        (*row[:position], "0", *row[position + 1 :]) if count > 0 else row
+        for row, count in zip(table.rows, counts, strict=True)
+    )
+    return SiteTable(table.tags, tuple(rows))
 
 
 def _site_of_rows(table: SiteTable, record: ParsedRecord) -> list[int | None]:

@@ -1,7 +1,7 @@
 """How much of the source's symmetry the added sites keep, and the same sites made exactly symmetric."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -48,6 +48,10 @@ class Placement:
         orbit: (m,) index of the first site of each site's orbit.
         shift_a: largest displacement by averaging, ångström.
         group: name of the group of ``operators``; None when it has none.
+        tolerance_a: largest distance between a site and an image that counted as symmetric, ångström.
+        nearest_lost_a: by how much the best of the lost operators misses a site, ångström; infinite when it takes two
+            sites to one, or when nothing was compared.
+        refused: why operators that hold are not used all the same; empty otherwise.
     """
 
     source_operators: tuple[str, ...]
@@ -56,6 +60,9 @@ class Placement:
     orbit: NDArray[np.int64]
     shift_a: float
     group: GroupName | None
+    tolerance_a: float = TOLERANCE_A
+    nearest_lost_a: float = np.inf
+    refused: str = ""
 
     @property
     def kind(self) -> Kind:
@@ -108,15 +115,28 @@ def find_placement(
         if residual.max(initial=0.0) <= EXACT_A:
             kept = tuple(triplets[i] for i in chosen)
             shift = float(short_lengths(averaged - sites, lattice).max(initial=0.0))
-            return Placement(triplets, kept, averaged, exact.min(axis=0), shift, name_group(kept, lattice))
-    return without_symmetry(operators, lattice, sites)
+            lost = float(np.delete(worst, chosen).min(initial=np.inf))
+            group = name_group(kept, lattice)
+            return Placement(triplets, kept, averaged, exact.min(axis=0), shift, group, tolerance_a, lost)
+    lost = float(worst[1:].min(initial=np.inf))
+    return replace(without_symmetry(operators, lattice, sites), tolerance_a=tolerance_a, nearest_lost_a=lost)
 
 
-def without_symmetry(operators: Sequence[gemmi.Op], lattice: FloatArray, frac: FloatArray) -> Placement:
-    """Return the added sites as they are, (m, 3), with the identity as their only operator."""
+def without_symmetry(
+    operators: Sequence[gemmi.Op], lattice: FloatArray, frac: FloatArray, refused: str = ""
+) -> Placement:
+    """Return the added sites as they are, (m, 3), with the identity as their only operator.
+
+    Args:
+        operators: the source's operators.
+        lattice: (3, 3) rows, ångström.
+        frac: (m, 3) fractional coordinates.
+        refused: why operators that hold are not used.
+    """
     sites = np.asarray(frac, dtype=np.float64).reshape(-1, 3)
     orbit = np.arange(len(sites), dtype=np.int64)
-    return Placement(_normalised(operators), (_IDENTITY,), sites, orbit, 0.0, name_group((_IDENTITY,), lattice))
+    group = name_group((_IDENTITY,), lattice)
+    return Placement(_normalised(operators), (_IDENTITY,), sites, orbit, 0.0, group, refused=refused)
 
 
 def host_orbits(
@@ -144,6 +164,37 @@ def host_orbits(
         first, count = np.unique(nearest.min(axis=0), return_counts=True)
         orbits[site] = [(int(members[i]), int(n)) for i, n in zip(first, count, strict=True)]
     return orbits
+
+
+def symmetrise(operators: Sequence[str], lattice: FloatArray, frac: FloatArray) -> tuple[FloatArray, NDArray[np.int64]]:
+    """Make sites that are nearly symmetric exactly so.
+
+    Args:
+        operators: triplets of a group.
+        lattice: (3, 3) rows, ångström.
+        frac: (n, 3) fractional coordinates of all sites of one element.
+
+    Returns:
+        (n, 3) averaged sites in their order, and (n,) the first site of each site's orbit.
+
+    Raises:
+        ValueError: the operators do not map the sites onto themselves.
+    """
+    rotations, translations = _matrices(tuple(operators))
+    permutations, worst = _match_images(rotations, translations, lattice, frac)
+    if np.isfinite(worst).all():
+        averaged = _average(rotations, translations, permutations, frac)
+        exact, residual = _match_images(rotations, translations, lattice, averaged)
+        if residual.max(initial=0.0) <= EXACT_A:
+            return averaged, exact.min(axis=0)
+    raise ValueError("the operators do not map the sites onto themselves")
+
+
+def symmetric_metric(operators: Sequence[str], lattice: FloatArray) -> FloatArray:
+    """Metric tensor (3, 3) of a lattice, averaged over a group: lengths and angles agree exactly with its system."""
+    rotations, _ = _matrices(tuple(operators))
+    metric = np.einsum("gji,jk,gkl->il", rotations, lattice @ lattice.T, rotations)
+    return np.asarray(metric / len(rotations), dtype=np.float64)
 
 
 def short_lengths(delta: FloatArray, lattice: FloatArray) -> FloatArray:

@@ -1,14 +1,21 @@
+from dataclasses import replace
+
 import gemmi
 import numpy as np
 import pytest
+from cif_items import lost_items
 from gemmi import cif
 
 from hinpaint.crystal import Crystal
-from hinpaint.release.cif import Completion, complete_cif, fresh_cif, source_operators
+from hinpaint.release import dictionary
+from hinpaint.release.cif import complete_cif, source_operators
+from hinpaint.release.completion import Completion
+from hinpaint.release.formula import formula_units
 from hinpaint.release.roundtrip import check_round_trip
 from hinpaint.release.symmetry import Placement, find_placement, without_symmetry
 from hinpaint.sources.cif import parse_cif
 from hinpaint.sources.records import ParsedRecord
+from hinpaint.tables import DECISIONS
 
 OPERATORS = "\n".join(op.triplet() for op in gemmi.find_spacegroup_by_name("P -3 m 1").operations())
 BRUCITE = f"""\
@@ -54,6 +61,7 @@ _atom_site_aniso_label
 _atom_site_aniso_U_11
 O1 0.0061(2)
 """
+JUDGED = ("confidence", "confidence_strict", "grade", "doubts", "gap_eV_per_atom")
 ON_AXIS = np.array([[1 / 3, 2 / 3, 0.42], [2 / 3, 1 / 3, 0.58]])
 ONE_SIDED = np.array([[1 / 3, 2 / 3, 0.42], [2 / 3, 1 / 3, 0.70]])
 GENERAL = np.array([[0.40, 0.60, 0.42], [0.60, 0.30, 0.60]])
@@ -74,8 +82,10 @@ def _complete(
     host = Crystal.build(record.lattice, record.species, record.cell_frac)
     if completion.action == "replaced":
         host = host.take(~host.is_element(completion.element))
-    find = find_placement if symmetric else without_symmetry
-    placement = find(source_operators(text), record.lattice, frac)
+    operators = source_operators(text)
+    placement = find_placement(operators, record.lattice, frac)
+    if not symmetric:
+        placement = without_symmetry(operators, record.lattice, frac, refused="gemmi: a host site is gone")
     expected = host.add_unknown(completion.element, placement.frac)
     return complete_cif(text, record, completion, placement), expected, placement
 
@@ -112,7 +122,10 @@ def test_brucite_keeps_its_symmetry_and_its_formula_closes() -> None:
     }  # fmt: skip
     assert sites["O1"]["fract_z"] == "0.2203(5)"
     assert sites["O1"]["calc_flag"] == "."
-    assert sites["O1"]["attached_hydrogens"] == "1"
+    assert sites["O1"]["attached_hydrogens"] == "0"
+    aside = _values(cif.read_string(text)[0])
+    assert aside["_hinpaint_original_atom_site_label"] == ["O1"]
+    assert aside["_hinpaint_original_atom_site_attached_hydrogens"] == ["1"]
     record = parse_cif(text)
     assert isinstance(record, ParsedRecord)
     assert record.formula is not None
@@ -121,11 +134,10 @@ def test_brucite_keeps_its_symmetry_and_its_formula_closes() -> None:
 
 def test_every_original_item_stays_as_written_when_symmetry_is_kept() -> None:
     text, _, _ = _complete(BRUCITE, ON_AXIS)
+    assert not lost_items(cif.read_string(BRUCITE), cif.read_string(text))
     before, after = _values(cif.read_string(BRUCITE)[0]), _values(cif.read_string(text)[0])
-    for tag, values in before.items():
-        assert after[tag][: len(values)] == values
-    added = {tag for tag in after if tag not in before}
-    assert all(tag.startswith("_hinpaint_") or tag == "_atom_site_calc_flag" for tag in added)
+    added = ("_hinpaint_", "_atom_site_calc_flag", "_audit_conform_dict_", "_tcod_software_package")
+    assert all(tag in before or tag.startswith(added) for tag in after)
     assert text.startswith("#$Licence: public domain$\n# a comment\ndata_brucite\n")
 
 
@@ -136,8 +148,29 @@ def test_provenance_items() -> None:
         "version": "0.1.0", "action": "completed", "sites_added": "2", "element": "H", "energy_eV": "-12.500000",
         "method": "TD-Paint inpainting", "method_doi": "10.1038/s41524-026-02090-1", "trials_agreeing": "7",
         "model_sha256": "ab" * 32, "source_sha256": "cd" * 32, "potential": "sevennet-0", "symmetry": "kept",
+        "symmetry_tolerance_A": "0.25",
     }  # fmt: skip
     assert {name: cif.as_string(block.find_value(f"_hinpaint_{name}")) for name in expected} == expected
+    assert [block.find_value(f"_hinpaint_{name}") for name in JUDGED] == ["?"] * 5
+    assert block.find_value("_tcod_software_package") == "hinpaint"
+    assert block.find_value("_tcod_software_package_version") == "0.1.0"
+
+
+def test_what_was_judged_is_said() -> None:
+    judged = replace(_completion(), confidence=0.91234, confidence_strict=0.8, grade="review", gap_mev_per_atom=12.5)
+    block = cif.read_string(_complete(BRUCITE, ON_AXIS, replace(judged, doubts=("short_x_h", "one_trial_only")))[0])[0]
+    said = {name: cif.as_string(block.find_value(f"_hinpaint_{name}")) for name in JUDGED}
+    assert said == dict(zip(JUDGED, ("0.912", "0.800", "review", "short_x_h one_trial_only", "0.012500"), strict=True))
+    alone = replace(judged, doubts=(), gap_mev_per_atom=None)
+    block = cif.read_string(_complete(BRUCITE, ON_AXIS, alone)[0])[0]
+    assert [block.find_value(f"_hinpaint_{name}") for name in JUDGED[3:]] == [".", "."]
+
+
+def test_a_completion_is_read_from_rows() -> None:
+    judged = replace(_completion(), confidence=0.9, confidence_strict=0.8, grade="accept", doubts=("short_x_h",))
+    row = {name: getattr(judged, name) for name in DECISIONS.schema.names if hasattr(judged, name)}
+    entry = {"source_sha256": "cd" * 32, "licence": "CC0-1.0"}
+    assert Completion.from_rows(row | {"doubts": ["short_x_h"]}, entry, "0.1.0") == judged
 
 
 def test_lowered_symmetry_expands_the_host_and_keeps_the_originals_aside() -> None:
@@ -156,6 +189,8 @@ def test_lowered_symmetry_expands_the_host_and_keeps_the_originals_aside() -> No
     assert after["_symmetry_Int_Tables_number"] == ["156"]
     assert after["_hinpaint_symmetry"] == ["lowered"]
     assert "6 of 12 operators" in after["_hinpaint_symmetry_detail"][0]
+    assert "misses a placed site by 0.57 angstroms" in after["_hinpaint_symmetry_detail"][0]
+    assert after["_hinpaint_symmetry_reason"] == ["placed_sites"]
     assert len(after["_space_group_symop_operation_xyz"]) == 6
     assert "_symmetry_equiv_pos_as_xyz" not in after
 
@@ -165,7 +200,9 @@ def test_p1(frac: np.ndarray, symmetric: bool) -> None:
     text, expected, placement = _complete(BRUCITE, frac, symmetric=symmetric)
     assert placement.kind == "P1"
     assert check_round_trip(text, expected) is None
-    assert cif.as_string(cif.read_string(text)[0].find_value("_symmetry_space_group_name_H-M")) == "P 1"
+    block = cif.read_string(text)[0]
+    assert cif.as_string(block.find_value("_symmetry_space_group_name_H-M")) == "P 1"
+    assert block.find_value("_hinpaint_symmetry_reason") == ("placed_sites" if symmetric else "read_back")
 
 
 DUMMIES = (
@@ -194,7 +231,7 @@ def test_replaced_sites_of_the_element_go_and_others_stay() -> None:
     assert check_round_trip(text, expected) is None
     sites = _sites(text)
     assert [site["type_symbol"] for site in sites.values()] == ["Mg2+", "O2-", "H"]
-    assert _values(cif.read_string(text)[0])["_hinpaint_original_atom_site_fract_z"] == ["0.45"]
+    assert _values(cif.read_string(text)[0])["_hinpaint_original_atom_site_label"] == ["O1", "H_hp1"]
 
 
 def test_present_sites_stay_and_labels_are_unique() -> None:
@@ -318,11 +355,85 @@ def test_the_round_trip_notices(old: str, new: str, said: str) -> None:
     assert said in reason
 
 
-def test_a_new_cif_reads_back() -> None:
-    lattice = [[0.0, 4.0, 4.1], [4.2, 0.0, 4.0], [4.0, 4.3, 0.0]]
-    crystal = Crystal.build(lattice, ["Mg", "O"], [[0, 0, 0], [-0.25, 1.25, 0.26]]).add_unknown(
-        "H", [[0.6, 0.61, 0.62]]
-    )
-    text = fresh_cif(crystal, _completion(key="mc3d|1|a/b ~ü"))
-    assert check_round_trip(text, crystal) is None
-    assert cif.as_string(cif.read_string(text)[0].find_value("_chemical_formula_sum")) == "H Mg O"
+def test_a_formula_without_the_hydrogen_is_written_anew() -> None:
+    source = BRUCITE.replace("'H2 Mg O2'", "'Mg O2'\n_chemical_formula_weight 56.30")
+    text, expected, _ = _complete(source, ON_AXIS)
+    assert check_round_trip(text, expected) is None
+    after = _values(cif.read_string(text)[0])
+    assert (after["_chemical_formula_sum"], after["_chemical_formula_weight"]) == (["'H2 Mg O2'"], ["58.320"])
+    assert after["_hinpaint_original_chemical_formula_sum"] == ["'Mg O2'"]
+    assert after["_hinpaint_original_chemical_formula_weight"] == ["56.30"]
+    assert not lost_items(cif.read_string(source), cif.read_string(text))
+
+
+def test_a_formula_that_closes_stays_and_its_units_are_counted() -> None:
+    units = "_cell_formula_units_Z 1\n"
+    for given, written in (("", "1"), ("_cell_formula_units_Z ?\n", "1"), ("_cell_formula_units_Z 4\n", "1")):
+        source = BRUCITE.replace(units, given)
+        after = _values(cif.read_string(_complete(source, ON_AXIS)[0])[0])
+        assert after["_chemical_formula_sum"] == ["'H2 Mg O2'"]
+        assert after["_cell_formula_units_Z"] == [written]
+        assert after.get("_hinpaint_original_cell_formula_units_Z") == (["4"] if "4" in given else None)
+
+
+@pytest.mark.parametrize(
+    ("declared", "counts", "units"),
+    [
+        ({"Mg": 1, "O": 2, "H": 2}, {"Mg": 4.0, "O": 8.0, "H": 8.0}, 4.0),
+        ({"Mg": 1, "O": 2}, {"Mg": 4.0, "O": 8.0, "H": 8.0}, None),
+        ({"Mg": 1, "O": 2, "H": 2}, {"Mg": 3.95, "O": 8.0, "H": 8.0}, 4.0),
+        ({"Mg": 1, "O": 2, "H": 3}, {"Mg": 4.0, "O": 8.0, "H": 8.0}, None),
+        ({"Mg": 1, "O": 2, "H": 2}, {"Mg": 0.5, "O": 1.0, "H": 1.0}, 0.5),
+        ({}, {"H": 1.0}, None),
+    ],
+)
+def test_formula_units(declared: dict[str, float], counts: dict[str, float], units: float | None) -> None:
+    assert formula_units(declared, counts) == units
+
+
+def test_attached_hydrogens_stay_where_fewer_were_placed() -> None:
+    text, _, _ = _complete(BRUCITE, ON_AXIS[:1])
+    assert {site["attached_hydrogens"] for site in _sites(text).values()} == {"0", "1", "."}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "_audit_conform_dict_name cif_core.dic\n_audit_conform_dict_version 2.4.5\n",
+        "loop_\n_Audit_conform_dict_version\n_audit_conform_dict_name\n_audit_conform_x\n2.4.5 cif_core.dic x\n",
+        "",
+    ],
+)
+def test_dictionaries_are_named_beside_those_of_the_source(given: str) -> None:
+    source = BRUCITE.replace("_chemical_name_mineral", given + "_chemical_name_mineral", 1)
+    text, expected, _ = _complete(source, ON_AXIS)
+    assert check_round_trip(text, expected) is None
+    assert not lost_items(cif.read_string(source), cif.read_string(text))
+    rows = _dictionaries(text)
+    assert [row[0] for row in rows] == [*(["cif_core.dic"] if given else []), "cif_hinpaint.dic", "cif_tcod.dic"]
+    assert rows[-2] == ("cif_hinpaint.dic", dictionary.VERSION, "cif_hinpaint.dic")
+    again, _, _ = _complete(text, ON_AXIS + [0.3, 0.3, 0.1])
+    assert _dictionaries(again) == rows
+
+
+def _dictionaries(text: str) -> list[tuple[str, ...]]:
+    table = cif.read_string(text)[0].find("_audit_conform_dict_", ["name", "version", "location"])
+    return [tuple(cif.as_string(value) for value in row) for row in table]
+
+
+def test_the_program_of_a_theoretical_source_is_not_replaced() -> None:
+    text, _, _ = _complete(BRUCITE + "_tcod_software_package VASP\n", ON_AXIS)
+    block = cif.read_string(text)[0]
+    assert block.find_value("_tcod_software_package") == "VASP"
+    assert block.find_value("_tcod_software_package_version") is None
+    assert [row[0] for row in _dictionaries(text)] == ["cif_hinpaint.dic"]
+
+
+def test_a_centroid_is_no_atom() -> None:
+    source = BRUCITE.replace("_atom_site_type_symbol\n", "_atom_site_calc_flag\n").replace(" Mg2+ ", " . ").replace(
+        "O1 O2- 2", "Cg1 dum 1 0.5 0.5 0.3 1 . . .\nO1 . 2"
+    )  # fmt: skip
+    for frac in (ON_AXIS, GENERAL):
+        text, expected, _ = _complete(source, frac)
+        assert check_round_trip(text, expected) is None
+        assert _sites(text)["Cg1"]["type_symbol"] == "."

@@ -1,14 +1,34 @@
 import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+import warnings
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from optimade.models import EntryInfoResource, StructureResource
 
 from hinpaint.config import parse_config
 from hinpaint.crystal import Crystal
-from hinpaint.release.cif import Completion
+from hinpaint.release.completion import Completion
 from hinpaint.release.manifest import list_files, resolved, write_manifest
-from hinpaint.release.optimade import anonymous_formula, header_line, reduced_counts, structure_line
+from hinpaint.release.optimade import (
+    PROPERTIES,
+    anonymous_formula,
+    header_line,
+    info_line,
+    reduced_counts,
+    server_config,
+    structure_line,
+)
 from hinpaint.sources.optimade import parse_optimade, read_lines
 from hinpaint.sources.records import ParsedRecord
 
@@ -18,7 +38,10 @@ REQUIRED = {
     "cartesian_site_positions", "nsites", "species", "species_at_sites", "structure_features", "last_modified",
     "immutable_id",
 }  # fmt: skip
+JUDGED_VALUES = {"confidence": 0.9, "confidence_strict": 0.8, "grade": "accept", "gap_mev_per_atom": 1.5}
 COMPLETION = Completion("cod|1|x", "completed", "H", -1.5, 3, 4, "nequip", None, "ab", "CC0-1.0", "0.1.0")
+
+JUDGED = replace(COMPLETION, model_sha256="ab", doubts=("short_x_h",), **JUDGED_VALUES)
 
 
 def _crystal() -> Crystal:
@@ -29,7 +52,7 @@ def _crystal() -> Crystal:
 def test_a_line_has_all_properties_and_reads_back(tmp_path: Path) -> None:
     path = tmp_path / "structures.jsonl"
     line = structure_line(_crystal(), COMPLETION, "kept", "<x>", "cod~1~x")
-    path.write_text(f"{header_line()}\n{line}\n")
+    path.write_text(f"{header_line()}\n{info_line()}\n{line}\n")
     attributes = json.loads(line)["attributes"]
     assert attributes.keys() >= REQUIRED
     assert all(key in REQUIRED or key.startswith("_hinpaint_") for key in attributes)
@@ -43,6 +66,75 @@ def test_a_line_has_all_properties_and_reads_back(tmp_path: Path) -> None:
     assert isinstance(parsed, ParsedRecord)
     assert parsed.species == _crystal().species
     np.testing.assert_allclose(parsed.cell_frac, _crystal().frac, atol=1e-7)
+
+
+@pytest.mark.parametrize("completion", [COMPLETION, JUDGED])
+def test_a_line_is_what_optimade_models_accept(completion: Completion) -> None:
+    resource = json.loads(structure_line(_crystal(), completion, "kept", "<x>", "cod~1~x"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model = StructureResource.model_validate(resource)
+    assert model.attributes.nsites == 5
+    assert [site.name for site in model.attributes.species or []] == ["H", "Mg", "O"]
+    broken = {**resource, "attributes": {**resource["attributes"], "nsites": 4}}
+    with pytest.raises(ValueError, match="nsites"):
+        StructureResource.model_validate(broken)
+
+
+def test_every_property_of_ours_is_described() -> None:
+    info = json.loads(info_line())
+    assert EntryInfoResource.model_validate(info).id == "structures"
+    attributes = json.loads(structure_line(_crystal(), JUDGED, "kept", "<x>", "cod~1~x"))["attributes"]
+    ours = {name: value for name, value in attributes.items() if name.startswith("_hinpaint_")}
+    assert info["properties"].keys() == ours.keys() == {f"_hinpaint_{name}" for name in PROPERTIES}
+    types = {"string": str, "integer": int, "float": float, "list": list}
+    for name, value in ours.items():
+        assert value is None or isinstance(value, types[info["properties"][name]["type"]]), name
+    configured = json.loads(server_config())["provider_fields"]["structures"]
+    assert {field["name"] for field in configured} == ours.keys()
+
+
+@pytest.mark.slow
+def test_the_reference_server_answers(tmp_path: Path) -> None:
+    lines = [structure_line(_crystal(), each, "kept", "x", name) for each, name in ((COMPLETION, "a"), (JUDGED, "b"))]
+    path = tmp_path / "structures.jsonl"
+    path.write_text("\n".join([header_line(), info_line(), *lines]) + "\n")
+    (tmp_path / "optimade.json").write_text(server_config())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    settings = {"OPTIMADE_CONFIG_FILE": "optimade.json", "OPTIMADE_INSERT_FROM_JSONL": str(path)}
+    command = [sys.executable, "-m", "uvicorn", "optimade.server.main:app", "--port", str(port)]
+    with (tmp_path / "log").open("w") as log:
+        server = subprocess.Popen(command, cwd=tmp_path, env=os.environ | settings, stdout=log, stderr=log)  # noqa: S603
+    try:
+        found = _ask(server, port, "structures", '_hinpaint_grade="accept" AND elements HAS "Mg"')
+        assert [each["id"] for each in found["data"]] == ["b"]
+        assert found["data"][0]["attributes"]["_hinpaint_doubts"] == ["short_x_h"]
+        assert found["meta"]["provider"]["prefix"] == "hinpaint"
+        assert _ask(server, port, "structures", "_hinpaint_n_added>=2")["meta"]["data_returned"] == 2
+        assert _ask(server, port, "structures", "_hinpaint_confidence>0.95")["data"] == []
+        properties = _ask(server, port, "info/structures")["data"]["properties"]
+        assert properties["_hinpaint_energy_ev"]["unit"] == "eV"
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def _ask(server: subprocess.Popen[bytes], port: int, endpoint: str, question: str | None = None) -> Any:
+    """Ask until the server is up."""
+    query = "?" + urllib.parse.urlencode({"filter": question}) if question else ""
+    deadline = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/v1/{endpoint}{query}", timeout=20) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            pytest.fail(f"{error}: {error.read()[:500]!r}")
+        except urllib.error.URLError:
+            assert server.poll() is None, "the server ended"
+            assert time.monotonic() < deadline, "the server does not answer"
+            time.sleep(0.3)
 
 
 def test_the_header_names_the_version() -> None:
@@ -66,7 +158,7 @@ def test_manifest_lists_hashes_and_no_paths_of_the_machine(tmp_path: Path) -> No
     source = {"database": "x", "version": "1", "format": "cif", "path": str(tmp_path), "licence": "CC0-1.0"}
     model = str(tmp_path / "mine.safetensors")
     for suffix in ("safetensors", "json"):
-        (tmp_path / f"mine.{suffix}").write_text("{}")
+        (tmp_path / f"mine.{suffix}").write_text('{"conditioning": "td"}')
     config = parse_config({"run": "r", "seed": 7, "sources": [source | {"mode": "benchmark"}], "model": model})
     folder = tmp_path / "release"
     (folder / "b").mkdir(parents=True)
