@@ -9,15 +9,15 @@ from importlib.metadata import version
 
 import duckdb
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, Environment, PackageLoader, PrefixLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from hinpaint.census.classes import CLASSES, named, spoken
 from hinpaint.census.counts import N_EXAMPLES, Counts, numbers, stopped
-from hinpaint.census.plots import Plot, bars, counts_histogram, histogram
 from hinpaint.codes import CODES, Code
 from hinpaint.config import Source
 from hinpaint.evidence.geometry import NEUTRON_XH_A
+from hinpaint.pages.plots import Plot, bars, counts_histogram, histogram
 from hinpaint.whynot import EXPLANATIONS, Reason
 
 N_STOPPED = 2000
@@ -36,7 +36,9 @@ def render_page(source: Source, element: str, counts: Counts, connection: duckdb
     Returns:
         HTML; everything that came from the source is escaped, and the page's policy forbids every request.
     """
-    environment = Environment(loader=PackageLoader("hinpaint.census", "."), autoescape=True, undefined=StrictUndefined)
+    shared = PrefixLoader({"pages": PackageLoader("hinpaint.pages", ".")})
+    loader = ChoiceLoader([PackageLoader("hinpaint.census", "."), shared])
+    environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined)
     script = (resources.files("hinpaint.census") / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.filters["with_code"] = _with_code

@@ -8,9 +8,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from hinpaint.block import Block
 from hinpaint.census.counts import Counts, count, open_tables
 from hinpaint.census.page import render_page
-from hinpaint.config import Block, Element, Source, parse_block
+from hinpaint.config import Element, Source, parse_block
 from hinpaint.files import write_atomic
 from hinpaint.sources import read_source
 from hinpaint.sources.records import RawRecord

@@ -1,4 +1,4 @@
-"""The page's plots as inline SVG: text stays text, and colours of ink and grid are left to the page's style sheet."""
+"""Plots of pages as inline SVG: text stays text, and colours of ink and grid are left to the page's style sheet."""
 
 import io
 import re
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 
-_BLUE, _ORANGE = "#0072b2", "#e69f00"
+# Okabe and Ito's palette: told apart with every kind of colour vision.
+BLUE, ORANGE, GREEN, PURPLE, RED, GREY = "#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00", "#8a8f94"
 # Stand-ins that no plot uses as colours; the page's light and dark style give them their own.
 _INK, _GRID = "#010203", "#040506"
 _STYLE: dict[Any, Any] = {
@@ -45,7 +46,7 @@ class Plot:
 
 
 @rc_context(_STYLE)
-def bars(title: str, counts: Mapping[str, int], note: str, colours: Sequence[str] = (_BLUE,)) -> Plot:
+def bars(title: str, counts: Mapping[str, int], note: str, colours: Sequence[str] = (BLUE,)) -> Plot:
     """Draw one horizontal bar a name, the first on top.
 
     Args:
@@ -68,23 +69,23 @@ def bars(title: str, counts: Mapping[str, int], note: str, colours: Sequence[str
 
 
 @rc_context(_STYLE)
-def counts_histogram(title: str, values: Values, label: str, note: str) -> Plot:
+def counts_histogram(title: str, values: Values, label: str, note: str, counted: str = "records") -> Plot:
     """Draw how often each whole number from 1 occurs; the last bar holds all above it."""
     last = max(1, min(_MAX_BARS, int(values.max())))
     heights = np.bincount(np.minimum(values, last).astype(np.int64), minlength=last + 1)[1:]
     figure, axes = _canvas(2.6)
-    axes.bar(np.arange(1, last + 1), heights, width=0.85, color=_BLUE)
+    axes.bar(np.arange(1, last + 1), heights, width=0.85, color=BLUE)
     axes.set_xlim(0.3, last + 0.7)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if values.max() > last:
         label = f"{label} (last bar: {last} or more)"
-    return _histogram(figure, axes, title, label, note, values)
+    return _histogram(figure, axes, title, label, note, values, counted)
 
 
 @rc_context(_STYLE)
 def histogram(
     title: str, series: Mapping[str, Values], edges: Values, label: str, note: str,
-    marks: Mapping[str, float] | None = None, *, logarithmic: bool = False,
+    marks: Mapping[str, float] | None = None, *, logarithmic: bool = False, counted: str = "records",
 ) -> Plot:  # fmt: skip
     """Draw how values are spread over bins; values beyond the ends count in the outer bins.
 
@@ -96,9 +97,10 @@ def histogram(
         note: what one sees.
         marks: positions to mark, by name.
         logarithmic: the axis is.
+        counted: what the heights count.
     """
     figure, axes = _canvas(2.6)
-    styles: tuple[dict[str, Any], ...] = ({"color": _BLUE}, {"color": _ORANGE, "histtype": "step", "linewidth": 1.8})
+    styles: tuple[dict[str, Any], ...] = ({"color": BLUE}, {"color": ORANGE, "histtype": "step", "linewidth": 1.8})
     for (name, values), style in zip(series.items(), styles, strict=False):
         inside = np.clip(values, edges[0], np.nextafter(edges[-1], edges[0]))
         axes.hist(inside, edges.tolist(), label=name, **style)
@@ -112,12 +114,116 @@ def histogram(
         )
     if len(series) > 1:
         axes.legend(fontsize=9)
-    return _histogram(figure, axes, title, label, note, np.concatenate(list(series.values())))
+    return _histogram(figure, axes, title, label, note, np.concatenate(list(series.values())), counted)
 
 
-def _histogram(figure: Figure, axes: Axes, title: str, label: str, note: str, values: Values) -> Plot:
+@dataclass(frozen=True)
+class Interval:
+    """A rate between 0 and 1 with its bounds.
+
+    Attributes:
+        name: what it is the rate of.
+        rate: the rate.
+        low: lower bound.
+        high: upper bound.
+        colour: of the mark.
+    """
+
+    name: str
+    rate: float
+    low: float
+    high: float
+    colour: str = BLUE
+
+
+@rc_context(_STYLE)
+def intervals(title: str, rates: Sequence[Interval], note: str) -> Plot:
+    """Draw one rate a line as a point with its interval, the first on top."""
+    figure, axes = _canvas(0.7 + 0.32 * len(rates))
+    for row, each in enumerate(rates):
+        axes.plot([100 * each.low, 100 * each.high], [row, row], color=each.colour, linewidth=2.2, alpha=0.55)
+        axes.plot(100 * each.rate, row, "o", color=each.colour, markersize=6.5)
+    axes.set_yticks(range(len(rates)), [each.name for each in rates])
+    axes.set_ylim(len(rates) - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.grid(axis="x", linewidth=0.6)
+    axes.set_xlim(-2, 102)
+    axes.set_xlabel("entries (%)")
+    spoken = "; ".join(f"{r.name} {100 * r.rate:.1f} % ({100 * r.low:.0f} to {100 * r.high:.0f})" for r in rates)
+    return Plot(title, _svg(figure, title, spoken), note)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A rate that depends on a whole number.
+
+    Attributes:
+        name: label.
+        x: the numbers.
+        rate: rate, 0 to 1, at each of them.
+        colour: of the line.
+        bars: number, lower and upper bound, where an interval is known.
+        dashed: draw it dashed, as what the others are held against.
+    """
+
+    name: str
+    x: Sequence[int]
+    rate: Sequence[float]
+    colour: str
+    bars: Sequence[tuple[int, float, float]] = ()
+    dashed: bool = False
+
+
+@rc_context(_STYLE)
+def curves(title: str, lines: Sequence[Curve], label: str, note: str) -> Plot:
+    """Draw rates against a number, with intervals where they are known."""
+    figure, axes = _canvas(2.9)
+    apart = 0.012 * max(1, max(x for each in lines for x in each.x) - 1)
+    for shift, each in enumerate(lines):
+        style = "--" if each.dashed else "-"
+        percent = [100 * value for value in each.rate]
+        axes.plot(each.x, percent, style, color=each.colour, marker="o", markersize=4, label=each.name)
+        for x, low, high in each.bars:  # side by side, as intervals of one number would hide each other
+            at = x + apart * (shift - len(lines) / 2 + 0.5)
+            axes.plot([at, at], [100 * low, 100 * high], color=each.colour, linewidth=1.6, alpha=0.5)
+    axes.set_ylim(-2, 102)
     axes.set_xlabel(label)
-    axes.set_ylabel("records")
+    axes.set_ylabel("entries (%)")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.grid(axis="y", linewidth=0.6)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    last = "; ".join(f"{each.name} {100 * each.rate[-1]:.1f} % at {each.x[-1]}" for each in lines)
+    return Plot(title, _svg(figure, title, last), note)
+
+
+@rc_context(_STYLE)
+def stacked(title: str, edges: Values, series: Mapping[str, tuple[Values, str]], label: str, note: str) -> Plot:
+    """Draw how values are spread, one series on the other; each has its values and colour."""
+    figure, axes = _canvas(2.6)
+    values = [each for each, _ in series.values()]
+    axes.hist(values, edges.tolist(), stacked=True, label=list(series), color=[colour for _, colour in series.values()])
+    if len(series) > 1:
+        figure.legend(loc="outside lower center", ncols=len(series), fontsize=9)
+    return _histogram(figure, axes, title, label, note, np.concatenate(values), counted="entries")
+
+
+def standalone(plot: Plot) -> str:
+    """A plot as a file of its own, on white, for where no page gives it its colours."""
+    svg = plot.svg.replace("var(--ink)", "#1b1f24").replace("var(--line)", "#d1d9e0")
+    return svg.replace("<svg", '<svg width="660" style="background:#ffffff"', 1) + "\n"
+
+
+def nothing() -> str:
+    """A file that stands where a figure has nothing to show."""
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="660" height="60" style="background:#ffffff">'
+        '<text x="16" y="36" font-family="sans-serif" fill="#1b1f24">Nothing to show.</text></svg>\n'
+    )
+
+
+def _histogram(figure: Figure, axes: Axes, title: str, label: str, note: str, values: Values, counted: str) -> Plot:
+    axes.set_xlabel(label)
+    axes.set_ylabel(counted)
     axes.grid(axis="y", linewidth=0.6)
     _count_axis(axes, "y")
     spoken = f"{label}: {len(values)} values from {values.min():g} to {values.max():g}, median {np.median(values):g}"

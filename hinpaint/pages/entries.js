@@ -1,0 +1,103 @@
+"use strict";
+// The table of all entries: rows come in columns from rows.js, the table draws only what is in view.
+(() => {
+  const { columns, names } = window.hinpaintRows;
+  const n = columns.key.length;
+  const read = (name) => {
+    const column = columns[name];
+    return Array.isArray(column) ? (i) => column[i] : (i) => column.values[column.codes[i]];
+  };
+  const readers = Object.fromEntries(names.map((name) => [name, read(name)]));
+  const rows = Array.from({ length: n }, (_, i) => {
+    const row = { id: i };
+    for (const name of names) row[name] = readers[name](i);
+    const [database, version, ...rest] = row.key.split("|");
+    row.database = `${database} ${version}`;
+    row.source_id = rest.join("|");
+    return row;
+  });
+  const elementsOf = (row) => (row.elements ??= new Set((row.formula ?? "").match(/[A-Z][a-z]?/g)));
+  const textOf = (row) => (row.text ??= `${row.key}\n${row.formula}\n${row.space_group}\n${row.reason}\n${row.detail}`.toLowerCase());
+
+  // -- the table; every cell is made as text, as names come from sources
+  const text = (cell) => document.createTextNode(cell.getValue() ?? "");
+  const fixed = (digits) => (cell) => document.createTextNode(cell.getValue() === null ? "" : cell.getValue().toFixed(digits));
+  function link(cell) {
+    const row = cell.getData();
+    if (!row.page) return text(cell);
+    const anchor = document.createElement("a");
+    anchor.href = `entry/${encodeURIComponent(row.page)}.html`;
+    anchor.textContent = cell.getValue();
+    anchor.title = row.key;
+    return anchor;
+  }
+  function grade(cell) {
+    const span = document.createElement("span");
+    span.textContent = cell.getValue() ?? "";
+    if (["accept", "review", "reject"].includes(cell.getValue())) span.className = `grade ${cell.getValue()}`;
+    return span;
+  }
+  const has = (name) => rows.some((row) => row[name] !== null);
+  const words = new Intl.Collator("en", { numeric: true });
+  const last = {
+    string: (a, b) => words.compare(a ?? "\uffff", b ?? "\uffff"),
+    number: (a, b) => (a ?? -Infinity) - (b ?? -Infinity) || 0, // nothing against nothing is no number
+  };
+  const column = (title, field, formatter, sorter, width, responsive, more) => ({ title, field, formatter, sorter: last[sorter], minWidth: width, responsive, ...more });
+  const number = { hozAlign: "right", headerHozAlign: "right" };
+  const shown = [
+    column("entry", "source_id", link, "string", 130, 0, { widthGrow: 3 }),
+    column("database", "database", text, "string", 140, 7, { widthGrow: 1 }),
+    column("formula", "formula", text, "string", 110, 0, { widthGrow: 2 }),
+    column("space group", "space_group", text, "string", 130, 5),
+    column("sites", "n_sites", text, "number", 75, 6, number),
+    column("action", "action", text, "string", 105, 1),
+    column("mode", "mode", text, "string", 110, 7),
+    column("grade", "grade", grade, "string", 95, 2),
+    column("confidence", "confidence", fixed(2), "number", 120, 3, number),
+    column("placed", "n_placed", text, "number", 95, 6, number),
+    column("passed", "n_passed", text, "number", 95, 8, number),
+    column("agree", "n_agree", text, "number", 90, 8, number),
+    column("ΔE / meV", "delta_e", fixed(1), "number", 115, 8, number),
+    column("reason", "reason", text, "string", 170, 4, { widthGrow: 2 }),
+  ].filter((each) => has(each.field));
+  const table = new Tabulator("#table", {
+    data: rows, columns: shown, height: "max(20rem, min(70vh, 44rem))", layout: "fitColumns", responsiveLayout: "hide", rowHeight: 34, renderVerticalBuffer: 170,
+    placeholder: "No entry fits.", initialSort: [], headerSortTristate: true,
+  });
+
+  // -- filters
+  const box = (id) => document.getElementById(id);
+  for (const name of ["action", "mode", "grade", "reason"]) {
+    const values = [...new Set(rows.map((row) => row[name]))].filter((value) => value !== null).sort();
+    box(name).replaceChildren(new Option("any", ""), ...values.map((value) => new Option(value)));
+    box(name).closest("label").hidden = !values.length;
+  }
+  const orders = shown.flatMap(({ title, field }) => [[`${title}, up`, field, "asc"], [`${title}, down`, field, "desc"]]);
+  box("sort").replaceChildren(new Option("source's order", ""), ...orders.map(([label], i) => new Option(label, i)));
+
+  function fits() {
+    const words = box("search").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const elements = box("elements").value.match(/[A-Z][a-z]?/g) ?? [];
+    const exact = ["action", "mode", "grade", "reason"].map((name) => [name, box(name).value]).filter(([, value]) => value);
+    return (row) => exact.every(([name, value]) => row[name] === value) && elements.every((each) => elementsOf(row).has(each))
+      && words.every((word) => textOf(row).includes(word));
+  }
+  function say(count) {
+    box("shown").textContent = `${count.toLocaleString("en")} of ${n.toLocaleString("en")} shown.`;
+  }
+  table.on("tableBuilt", () => {
+    document.querySelector(".filters").hidden = false;
+    say(n);
+    const filter = () => table.setFilter(fits());
+    table.on("dataFiltered", (_, found) => say(found.length));
+    for (const id of ["search", "elements", "action", "mode", "grade", "reason"]) box(id).addEventListener("input", filter);
+    box("sort").addEventListener("input", () => {
+      const order = orders[box("sort").value];
+      if (order) table.setSort(order[1], order[2]);
+      else table.clearSort();
+    });
+    setTimeout(() => rows.forEach(textOf), 50); // before somebody types, not while
+    document.querySelector(".filters").addEventListener("submit", (event) => event.preventDefault());
+  });
+})();

@@ -1,0 +1,64 @@
+"""The rows of the table of all entries, as a script that a page can load from a disk."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import duckdb
+
+from hinpaint.pages.render import script_data
+from hinpaint.release.writing import file_name
+
+MAX_ROWS = 100_000
+"""Rows of the table; entries that are curated are always in it, the others as far as there is room."""
+
+_MAX_DETAIL = 160
+_CURATED = """
+SELECT d.entry_key AS key, coalesce(e.formula_declared, e.formula_sites) AS formula, e.space_group, e.n_sites, d.mode,
+    d.action, {grade} AS grade, round({confidence}, 3) AS confidence, len(d.frac_unknown) // 3 AS n_placed, d.n_passed,
+    d.n_agree, round(d.delta_e_mev_per_atom, 2) AS delta_e, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail
+FROM decisions d JOIN entries e USING (entry_key) ORDER BY key
+"""
+# Rare reasons first, so that a bounded list holds them completely.
+_STOPPED = """
+WITH stopped AS (
+    SELECT w.entry_key AS key, r.formula_declared AS formula, r.space_group, r.n_sites, w.reason, w.detail,
+        row_number() OVER (PARTITION BY w.reason ORDER BY w.entry_key) AS place
+    FROM whynot w JOIN records r USING (entry_key) WHERE w.trial IS NULL
+)
+SELECT key, formula, space_group, n_sites, NULL, 'not curated', NULL, NULL, NULL, NULL, NULL, NULL, reason, detail
+FROM (SELECT * FROM stopped ORDER BY place, key LIMIT ?) ORDER BY key
+"""
+_REPEATED = {"space_group", "mode", "action", "grade", "reason"}
+
+
+def rows_script(connection: duckdb.DuckDBPyConnection) -> str:
+    """Write the rows, curated entries first.
+
+    Args:
+        connection: the catalog.
+
+    Returns:
+        JavaScript that sets ``hinpaintRows``: values by column, those that repeat as numbers into a list of values.
+    """
+    known = {row[0] for row in connection.execute("DESCRIBE decisions").fetchall()}
+    optional = {
+        "grade": "d.grade" if "grade" in known else "NULL::VARCHAR",
+        "confidence": "d.confidence" if "confidence" in known else "NULL::DOUBLE",
+    }
+    found = connection.execute(_CURATED.format(**optional))
+    names = [column[0] for column in found.description or []]
+    rows = found.fetchall()
+    pages: list[str | None] = [file_name(row[0]) for row in rows]
+    rows += connection.execute(_STOPPED, [max(0, MAX_ROWS - len(rows))]).fetchall()
+    columns: dict[str, Any] = {}
+    for name, values in zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True):
+        columns[name] = _repeated(values) if name in _REPEATED else list(values)
+    columns["detail"] = [None if text is None else text[:_MAX_DETAIL] for text in columns["detail"]]
+    columns["page"] = pages + [None] * (len(rows) - len(pages))
+    return f"window.hinpaintRows={script_data({'names': [*names, 'page'], 'columns': columns})};\n"
+
+
+def _repeated(values: Sequence[Any]) -> dict[str, list[Any]]:
+    distinct = list(dict.fromkeys(values))
+    number = {value: index for index, value in enumerate(distinct)}
+    return {"values": distinct, "codes": [number[value] for value in values]}
