@@ -16,6 +16,7 @@ _PROVENANCE = b"hinpaint_provenance"
 _PARQUET: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 _GROUP_ROWS = 8192
 _GROUP_WEIGHT = 32_000_000
+_STREAM_ROWS = 32768
 
 
 class StoreError(Exception):
@@ -127,6 +128,45 @@ def open_table(
         writer.flush()
 
 
+def write_batches(
+    path: Path, table: Table, batches: Iterable[pa.RecordBatch], provenance: Mapping[str, Any] | None = None
+) -> int:
+    """Write one table of any length from record batches, atomically and in bounded memory.
+
+    Row groups have a fixed number of rows whatever the batches' sizes, so equal rows give equal bytes.
+
+    Args:
+        path: final path; it appears when everything is written.
+        table: definition from :mod:`hinpaint.tables`.
+        batches: rows in the order to keep; their types may be cast to the table's.
+        provenance: as in :func:`write_table`.
+
+    Returns:
+        Number of rows.
+
+    Raises:
+        StoreError: a batch lacks a column or does not cast.
+    """
+    schema = table.schema.with_metadata(_metadata(table, provenance))
+    held: list[pa.Table] = []
+    n_held = n_rows = 0
+    with open_atomic(path) as handle, pq.ParquetWriter(handle, schema, **_PARQUET) as parquet:
+        for batch in batches:
+            try:
+                held.append(pa.Table.from_batches([batch]).select(schema.names).cast(schema))
+            except (pa.ArrowException, KeyError, ValueError) as error:
+                raise StoreError(f"table {table.name}: {error}") from error
+            n_held += batch.num_rows
+            n_rows += batch.num_rows
+            while n_held >= _STREAM_ROWS:
+                whole = pa.concat_tables(held)
+                parquet.write_table(whole.slice(0, _STREAM_ROWS), _STREAM_ROWS)
+                held, n_held = [whole.slice(_STREAM_ROWS)], n_held - _STREAM_ROWS
+        if n_held:
+            parquet.write_table(pa.concat_tables(held), _STREAM_ROWS)
+    return n_rows
+
+
 def _metadata(table: Table, provenance: Mapping[str, Any] | None) -> dict[bytes, bytes]:
     footer = json.dumps(dict(provenance or {}), sort_keys=True).encode()
     return {**(table.schema.metadata or {}), _PROVENANCE: footer}
@@ -149,8 +189,33 @@ def read_table(path: Path, table: Table) -> pa.Table:
     if len(arrow) != n_rows:  # checksums cover the pages, not the footer that lists them
         raise StoreError(f"{path} is damaged ({len(arrow)} rows of {n_rows}); delete it and run again")
     if not arrow.schema.equals(table.schema, check_metadata=False):
-        raise StoreError(f"{path} is not a {table.name} table of schema {SCHEMA_VERSION}; delete it and run again")
+        raise StoreError(_other_schema(path, table))
     return arrow
+
+
+def _other_schema(path: Path, table: Table) -> str:
+    return f"{path} is not a {table.name} table of schema {SCHEMA_VERSION}; delete it and run again"
+
+
+def read_batches(path: Path, table: Table) -> Iterator[pa.Table]:
+    """Read one table a row group at a time, with the checks of :func:`read_table`.
+
+    Raises:
+        StoreError: the file is absent, damaged (checksums), or of another schema.
+    """
+    try:
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            if not file.schema_arrow.equals(table.schema, check_metadata=False):
+                raise StoreError(_other_schema(path, table))
+            for group in range(file.num_row_groups):
+                arrow = file.read_row_group(group)
+                if len(arrow) != file.metadata.row_group(group).num_rows:
+                    raise StoreError(f"{path} is damaged (a row group of another length); delete it and run again")
+                yield arrow
+    except FileNotFoundError as error:
+        raise StoreError(f"{path} does not exist; run the stage that makes it") from error
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise StoreError(f"{path} is damaged ({error}); delete it and run again") from error
 
 
 def read_tables(paths: Sequence[Path], table: Table) -> pa.Table:

@@ -1,4 +1,4 @@
--- Views of the catalog. Each statement creates one view; its comment is what `hinpaint query` shows as help.
+-- Views of the catalog. Each statement creates one view; its comment is what `hinpaint query --list` shows as help.
 
 CREATE VIEW accounting AS
 SELECT r.n AS records, e.n AS entries, w.n AS whynot, r.n = e.n + w.n AS adds_up
@@ -39,3 +39,99 @@ SELECT
     n_trials, n_relaxed
 FROM made, relaxations;
 COMMENT ON VIEW seconds_per_trial IS 'mean seconds of network time a trial and of potential time a relaxation';
+
+-- What was missing where
+
+CREATE VIEW missing AS
+SELECT r.entry_key, r.database, r.formula_declared, r.space_group, v.n_h_declared, v.n_h_sites, v.n_missing,
+    v.n_missing_low, v.n_missing_high, v.confidence AS count_confidence, v.codes,
+    coalesce(d.action, 'not curated') AS action, w.reason, w.detail
+FROM evidence v JOIN records r USING (entry_key) LEFT JOIN decisions d USING (entry_key)
+LEFT JOIN whynot w ON w.entry_key = r.entry_key AND w.trial IS NULL
+WHERE v.n_missing > 0 OR v.n_missing_high > 0 ORDER BY r.entry_key;
+COMMENT ON VIEW missing IS 'records that lack sites: how many, how sure, and what became of them';
+
+CREATE VIEW missing_by_database AS
+SELECT r.database, r.version, count(*) AS n_records, count(v.entry_key) AS n_readable,
+    count(*) FILTER (WHERE v.n_missing > 0) AS n_lacking,
+    round(100 * count(*) FILTER (WHERE v.n_missing > 0) / nullif(count(v.entry_key), 0), 2) AS lacking_percent,
+    coalesce(sum(v.n_missing), 0)::BIGINT AS n_sites_missing,
+    count(*) FILTER (WHERE d.action = 'completed') AS n_completed,
+    count(*) FILTER (WHERE d.action = 'replaced') AS n_replaced
+FROM records r LEFT JOIN evidence v USING (entry_key) LEFT JOIN decisions d USING (entry_key)
+GROUP BY ALL ORDER BY r.database, r.version;
+COMMENT ON VIEW missing_by_database IS 'for each database: records that lack sites, how many sites, and how many were completed';
+
+CREATE VIEW missing_by_code AS
+SELECT v.code, count(*) AS n_records, coalesce(sum(v.n_missing), 0)::BIGINT AS n_sites_missing,
+    count(*) FILTER (WHERE d.action IN ('completed', 'replaced')) AS n_corrected, min(v.entry_key) AS example
+FROM (SELECT entry_key, n_missing, unnest(codes) AS code FROM evidence) v LEFT JOIN decisions d USING (entry_key)
+GROUP BY v.code ORDER BY n_records DESC, v.code;
+COMMENT ON VIEW missing_by_code IS 'for each evidence code: records that carry it, sites they lack, how many were corrected';
+
+-- LES
+
+CREATE VIEW les_by_chemistry AS
+SELECT c.kind, count(*) AS n_entries, sum(l.n_trials)::BIGINT AS n_trials,
+    round(100 * avg(l.n_les / nullif(l.n_trials, 0)), 1) AS les_1_percent,
+    round(100 * avg((l.n_les > 0)::INTEGER), 1) AS les_any_percent,
+    round(100 * avg(l.released_les::INTEGER), 1) AS released_percent,
+    round(100 * avg(l.n_match_h_only / nullif(l.n_trials, 0)), 1) AS match_1_percent,
+    round(100 * avg(l.n_strict_h_only / nullif(l.n_trials, 0)), 1) AS strict_1_percent,
+    round(100 * avg(l.chance_n_les / nullif(l.chance_n_trials, 0)), 1) AS chance_1_percent
+FROM les_entry l JOIN chemistry c USING (entry_key)
+GROUP BY c.kind ORDER BY n_entries DESC, c.kind;
+COMMENT ON VIEW les_by_chemistry IS 'LES by what the hydrogen of the reference is bound to: mean over entries, in percent';
+
+CREATE VIEW trial_verdicts AS
+SELECT m.entry_key, m.trial, m.matched AS structural, m.delta_e_mev_per_atom, f.converged AND f.reason IS NULL AS passed
+FROM matches m JOIN relaxed f USING (entry_key, trial, level)
+WHERE m.level = coalesce((SELECT 'full' FROM relaxed WHERE level = 'full' LIMIT 1), 'h_only');
+COMMENT ON VIEW trial_verdicts IS 'each trial of an entry with a reference at the last level of relaxation, controls (trial < -1) included';
+
+CREATE MACRO les_at(tolerance) AS TABLE
+SELECT c.kind, count(*) AS n_entries, sum(e.n)::BIGINT AS n_trials, sum(e.n_les)::BIGINT AS n_les,
+    round(100 * sum(e.n_les) / sum(e.n), 1) AS les_percent_of_trials, round(100 * avg((e.n_les > 0)::INTEGER), 1) AS any_percent
+FROM (
+    SELECT entry_key, count(*) AS n,
+        count(*) FILTER (WHERE passed AND (structural OR delta_e_mev_per_atom < -tolerance)) AS n_les
+    FROM trial_verdicts WHERE trial >= 0 GROUP BY entry_key
+) e JOIN chemistry c USING (entry_key)
+GROUP BY c.kind ORDER BY n_entries DESC, c.kind;
+COMMENT ON MACRO TABLE les_at IS 'LES of single trials by chemistry at a tolerance in meV per atom: SELECT * FROM les_at(5.0)';
+
+CREATE VIEW verdict_flips AS
+WITH tolerance AS (SELECT coalesce(any_value(tol_mev_per_atom), 1.0) AS now FROM les_summary)
+SELECT l.entry_key, d.mode, d.action, l.released_trial, -v.delta_e_mev_per_atom AS flips_at_mev_per_atom,
+    -v.delta_e_mev_per_atom > now AS lower_now, abs(-v.delta_e_mev_per_atom - now) AS distance_mev_per_atom
+FROM tolerance, les_entry l JOIN trial_verdicts v ON v.entry_key = l.entry_key AND v.trial = l.released_trial
+LEFT JOIN decisions d ON d.entry_key = l.entry_key
+WHERE NOT v.structural AND v.delta_e_mev_per_atom BETWEEN -100 AND 0 ORDER BY distance_mev_per_atom, l.entry_key;
+COMMENT ON VIEW verdict_flips IS 'entries whose candidate counts only by its energy: below the tolerance flips_at_mev_per_atom it counts, above it does not';
+
+-- How sure, at what cost
+
+CREATE VIEW most_uncertain AS
+SELECT d.entry_key, e.formula_declared, d.action, d.grade, d.confidence, d.confidence_strict, d.n_agree, d.n_passed,
+    d.n_trials, d.gap_mev_per_atom, v.confidence AS count_confidence, d.doubts
+FROM decisions d JOIN entries e USING (entry_key) LEFT JOIN evidence v USING (entry_key)
+WHERE d.action <> 'unchanged' ORDER BY d.confidence, count_confidence, d.entry_key;
+COMMENT ON VIEW most_uncertain IS 'changed entries, the least certain first: confidence in the sites, and in how many are missing';
+
+CREATE VIEW graded_holdings AS
+SELECT action, grade, count(*) AS n_entries, round(avg(confidence), 3) AS mean_confidence, min(entry_key) AS example
+FROM decisions GROUP BY ALL ORDER BY action, grade;
+COMMENT ON VIEW graded_holdings IS 'how many entries each action and grade has';
+
+CREATE VIEW cost_per_corrected_entry AS
+WITH corrected_entries AS (SELECT count(*) AS n FROM decisions WHERE action <> 'unchanged')
+SELECT stage, count(*) AS n_jobs, sum(seconds_s) / 3600 AS job_hours, sum(compute_s) / 3600 AS compute_hours,
+    sum(seconds_s) / nullif(any_value(c.n), 0) AS job_s_per_corrected_entry,
+    sum(compute_s) / nullif(any_value(c.n), 0) AS compute_s_per_corrected_entry
+FROM runs, corrected_entries c GROUP BY stage ORDER BY job_hours DESC;
+COMMENT ON VIEW cost_per_corrected_entry IS 'time of each stage over the entries that are changed, benchmark entries paid for too; empty in a release, which holds no times';
+
+CREATE VIEW changes_by_kind AS
+SELECT previous_release, change, count(*) AS n_entries, max(max_shift_a) AS max_shift_a, min(entry_key) AS example
+FROM changes GROUP BY ALL ORDER BY n_entries DESC, change;
+COMMENT ON VIEW changes_by_kind IS 'what changed since the release before; only a release knows: hinpaint query --release VERSION';

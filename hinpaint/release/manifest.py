@@ -1,4 +1,7 @@
-"""The manifest of a release: every file's hash, and what the release was made from. No times, so equal runs agree."""
+"""The manifest of a release: every file's hash, and what the release was made from. No times, so equal runs agree.
+
+``catalog.duckdb`` has no hash: DuckDB does not write equal bytes for equal rows. It is made from the tables beside it.
+"""
 
 import json
 from collections.abc import Mapping
@@ -8,23 +11,28 @@ from typing import Any
 from hinpaint.config import Config
 from hinpaint.files import sha256_file
 from hinpaint.jobs import library_versions
+from hinpaint.release.versions import version_of
 
 NAME = "manifest.json"
+CHECKSUMS = "checksums.sha256"
+CATALOG = "catalog.duckdb"
+_UNLISTED = {NAME, CHECKSUMS, CATALOG}
 
 
-def write_manifest(folder: Path, config: Config, counts: Mapping[str, Any]) -> Path:
-    """Write ``manifest.json`` of a release folder.
+def write_manifest(folder: Path, config: Config, counts: Mapping[str, Any], previous: Path | None = None) -> Path:
+    """Write ``manifest.json`` and ``checksums.sha256`` of a release folder.
 
     Args:
-        folder: the release; all its files but the manifest are listed.
+        folder: the release; all its files but these two and the catalog are listed.
         config: the run's configuration, written with its defaults.
         counts: what the release counts.
+        previous: folder of the release it was compared with.
 
     Returns:
         The manifest's path.
     """
     path = folder / NAME
-    content = {
+    content: dict[str, Any] = {
         "title": config.release.title,
         "version": config.release.version,
         "run": config.run,
@@ -33,18 +41,27 @@ def write_manifest(folder: Path, config: Config, counts: Mapping[str, Any]) -> P
         "software": library_versions(),
         "config": resolved(config),
         "files": list_files(folder),
+        "derived": [CATALOG],
+        "previous": None if previous is None else _identity(previous),
     }
     path.write_text(json.dumps(content, indent=1, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+    sums = [(str(file["sha256"]), str(file["path"])) for file in content["files"]] + [(sha256_file(path), NAME)]
+    lines = "".join(f"{digest}  {name}\n" for digest, name in sums)
+    (folder / CHECKSUMS).write_text(lines, encoding="utf-8", newline="\n")
     return path
 
 
+def _identity(previous: Path) -> dict[str, str]:
+    return {"version": version_of(previous), "manifest_sha256": sha256_file(previous / NAME)}
+
+
 def list_files(folder: Path) -> list[dict[str, str | int]]:
-    """Path, SHA-256 and size of every file below a folder but the manifest, sorted by path."""
+    """Path, SHA-256 and size of every file below a folder that equal runs make equal, sorted by path."""
     paths = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
     return [
         {"path": name, "sha256": sha256_file(paths[name]), "bytes": paths[name].stat().st_size}
         for name in sorted(paths)
-        if name != NAME
+        if name not in _UNLISTED
     ]
 
 

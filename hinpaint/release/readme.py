@@ -6,7 +6,7 @@ from typing import Any
 
 from hinpaint.config import Config
 from hinpaint.jobs import library_versions
-from hinpaint.release.cif import METHOD, METHOD_DOI
+from hinpaint.release.completion import METHOD, METHOD_DOI
 from hinpaint.whynot import EXPLANATIONS, Reason
 
 _QUERY = """\
@@ -20,16 +20,28 @@ duckdb.sql("SELECT * FROM 'tables/decisions.parquet' WHERE action <> 'unchanged'
 _FILES = """\
 | path | content |
 |---|---|
+| `pages/index.html` | the release in a browser: overview, searchable table, one page an entry; no server needed |
+| `tables/` | all tables as Parquet, the authority; columns carry their units and descriptions |
+| `catalog.duckdb` | the same tables with views for common questions, made from them: `hinpaint query --catalog .` |
 | `cif/` | one CIF per changed entry: the source's own items, the placed sites, `_hinpaint_*` items that say how |
-| `structures.jsonl` | the same structures as OPTIMADE 1.1 JSON Lines |
-| `tables/` | all tables as Parquet; columns carry their units and descriptions |
-| `not_released.csv` | entries that were to change, but whose file does not read back, with the reason |
+| `cif_hinpaint.dic` | dictionary of the `_hinpaint_*` items |
+| `structures.jsonl`, `optimade.json` | the structures in `cif/` as OPTIMADE JSON Lines, and how to serve them |
+| `training.extxyz` | all structures as extended XYZ; `placed` marks the sites that were added |
+| `holdings.csv` | every entry of the release: its file, action, grade, licence, and how it differs from the source |
+| `changed.csv`, `removed.csv` | entries that differ from the release before, and those that are gone, with the reason |
+| `not_released.csv` | entries that may not be released or whose file does not read back, with the reason |
+| `croissant.json` | Croissant metadata of the tables |
+| `CITATION.cff` | how to cite this release |
 | `manifest.json` | SHA-256 of every file, configuration, seed, versions of libraries |
+| `checksums.sha256` | the same hashes for `sha256sum -c checksums.sha256` |
 
+`catalog.duckdb` has no hash, as DuckDB does not write equal bytes for equal rows; everything in it stands in `tables/`.
 In a CIF, `_hinpaint_symmetry` says whether the source's symmetry is kept, lowered (the source's operators and sites
 stand in `_hinpaint_original_*`), or P1. Placed sites are averaged over the symmetry they keep, and
 `_hinpaint_symmetry_shift_A` is how far that moved them. Energies are those of the candidate after full relaxation,
-before averaging.
+before averaging. In `training.extxyz`, `hinpaint_energy_ev` is the interatomic potential's energy of the frame's cell
+with the placed sites relaxed on the fixed host (level `h_only`), before averaging: no label of a first-principles
+calculation, and not named `energy` for that reason.
 """
 
 
@@ -50,7 +62,10 @@ class Report:
         whynot: (stage, reason, number) of whole entries.
         les: (metric, k, rate, low, high, entries), rates from 0 to 1.
         licences: (database, version, licence, records, released).
-        not_released: (reason, detail, number).
+        not_released: (reason, detail, number), the most frequent first.
+        changes: (change, number) since the release before.
+        since: version of the release before; None without one.
+        advice: what the changes ask for when the version is too low; None when it is not.
         counts: totals.
     """
 
@@ -60,6 +75,9 @@ class Report:
     les: Sequence[tuple[Any, ...]]
     licences: Sequence[tuple[Any, ...]]
     not_released: Sequence[tuple[Any, ...]]
+    changes: Sequence[tuple[Any, ...]]
+    since: str | None
+    advice: str | None
     counts: Mapping[str, int]
 
 
@@ -75,6 +93,7 @@ def write_readme(config: Config, report: Report) -> str:
         f"# {_safe(config.release.title)} {config.release.version}",
         _summary(config, counts),
         "## Files\n\n" + _FILES.rstrip(),
+        "## What changed\n\n" + _changes(report),
         "## What was done\n\n" + _table(("mode", "action", "entries"), report.actions),
         "### Symmetry of the released CIFs\n\n" + _table(("symmetry", "entries"), report.symmetry),
         "## Why not\n\n" + _table(("stage", "reason", "meaning", "entries"), _explained(report.whynot)),
@@ -96,6 +115,14 @@ def _summary(config: Config, counts: Mapping[str, int]) -> str:
         f"are released with sites of {_safe(config.element)} placed by {METHOD} (doi {METHOD_DOI}); "
         f"{counts['not_released']} could not be written."
     )
+
+
+def _changes(report: Report) -> str:
+    if report.since is None:
+        return "There is no release before this one to compare with."
+    head = f"Since {_safe(report.since)} (`changed.csv`, `removed.csv`, table `changes`; `hinpaint diff` says more):"
+    note = f"\n\n**Version:** {_safe(report.advice)}" if report.advice else ""
+    return f"{head}\n\n{_table(('change', 'entries'), report.changes)}{note}"
 
 
 def _citation(config: Config) -> str:

@@ -1,51 +1,38 @@
 """Stage release: the catalog's decisions -> CIFs, OPTIMADE, tables and a manifest, in one folder that appears whole."""
 
-import csv
-import hashlib
-import os
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
-import pyarrow.compute as pc
 
+from hinpaint.catalog.build import build_from_parquet
 from hinpaint.config import Config
-from hinpaint.ids import EntryKey
 from hinpaint.jobs import Job, job
-from hinpaint.release.entry import Changed, Released, release_entry
-from hinpaint.release.manifest import write_manifest
-from hinpaint.release.optimade import header_line
+from hinpaint.pages.site import write_site
+from hinpaint.release import dictionary
+from hinpaint.release.citation import write_citation
+from hinpaint.release.croissant import write_croissant
+from hinpaint.release.diff import compare
+from hinpaint.release.folder import whole_folder
+from hinpaint.release.holdings import keep_unchanged
+from hinpaint.release.ledger import STAGE, export, open_ledger, withhold
+from hinpaint.release.lists import write_lists
+from hinpaint.release.manifest import CATALOG, write_manifest
+from hinpaint.release.optimade import server_config
 from hinpaint.release.readme import Report, write_readme
-from hinpaint.store import StoreError, read_table, to_table, write_table
-from hinpaint.tables import ALL_TABLES, SOURCE_TEXT, Table
-from hinpaint.whynot import Reason, Stop
+from hinpaint.release.training import write_training
+from hinpaint.release.versions import ReleaseError, advice, find_previous, version_of
+from hinpaint.release.writing import write_entries
+from hinpaint.store import open_table
+from hinpaint.tables import ALL_TABLES, CHANGES
 
-STAGE = "release"
 # Source texts are the databases' own to publish; times and memory of jobs would make equal releases differ.
 _LEFT_OUT = ("source_text", "runs")
-_CHANGING = "WHERE entry_key IN (SELECT entry_key FROM decisions WHERE action IN ('completed', 'replaced'))"
-_REASONS = """
-SELECT stage, reason, count(*) AS n FROM whynot WHERE trial IS NULL GROUP BY ALL ORDER BY n DESC, stage, reason
-"""
-_MAX_NAME = 200
-_SAY_EVERY = 500
-
-
-@dataclass
-class _Outcome:
-    """What became of the entries that were to change."""
-
-    lines: dict[str, str] = field(default_factory=dict)
-    symmetry: Counter[str] = field(default_factory=Counter)
-    stopped: dict[str, Stop] = field(default_factory=dict)
+# A release holds no table `runs`; the pages say once what computed its rows.
+_VERSIONS = "SELECT DISTINCT versions FROM run.runs WHERE stage IN ('inpaint', 'relax') ORDER BY ALL"
 
 
 def run(config: Config, catalog: Path, source_text: Sequence[Path], release_dir: Path, runs: Path) -> None:
@@ -60,174 +47,108 @@ def run(config: Config, catalog: Path, source_text: Sequence[Path], release_dir:
 
     Raises:
         StoreError: the catalog or a source text is absent, damaged or lacks a table.
+        ReleaseError: the changes since the release before ask for a higher version.
     """
-    with job(STAGE, 0, config.run, runs) as current, _whole_folder(release_dir) as folder:
-        with closing(_open(catalog)) as connection:
-            changed = _changed(connection)
-            current.n_in = len(changed)
-            current.say(f"{len(changed)} entries to release")
-            outcome = _write_entries(changed, source_text, folder, current)
-            current.n_out = len(outcome.lines)
-            _write_lists(outcome, folder)
-            for table in ALL_TABLES.values():
-                if table.name not in _LEFT_OUT:
-                    path = folder / "tables" / f"{table.name}.parquet"
-                    write_table(path, table, _published(connection, table, outcome.stopped, config.run), config.run)
-            report = _report(connection, outcome)
+    with job(STAGE, 0, config.run, runs) as current, whole_folder(release_dir) as place:
+        folder = place.folder
+        with open_ledger(catalog, place.scratch) as ledger:
+            withhold(ledger, config)
+            write_entries(ledger, source_text, folder, config.run, current.say)
+            keep_unchanged(ledger)
+            tables = _write_tables(ledger, folder)
+            previous = config.release.previous or find_previous(release_dir.parent, config.release.version)
+            changes, told = _compare(ledger, config, previous, folder, current)
+            tables[CHANGES.name] = folder / "tables" / f"{CHANGES.name}.parquet"
+            write_lists(ledger, folder)
+            write_training(ledger, folder)
+            report = _report(ledger, changes, previous, told)
+            licences = ledger.execute("SELECT DISTINCT licence FROM holdings ORDER BY licence").fetchall()
+            versions = ledger.execute(_VERSIONS).fetchall()
+        build_from_parquet(folder / CATALOG, tables)
+        current.say(f"{_write_pages(config, folder, versions)} pages")
+        write_citation(config, folder)
+        write_croissant(config, folder, [str(licence) for (licence,) in licences])
+        (folder / dictionary.NAME).write_text(dictionary.dictionary_text(), encoding="utf-8", newline="\n")
+        (folder / "optimade.json").write_text(server_config(), encoding="utf-8", newline="\n")
         (folder / "README.md").write_text(write_readme(config, report), encoding="utf-8")
-        counts: dict[str, Any] = {**report.counts, "symmetry": dict(outcome.symmetry)}
-        counts["actions"] = {f"{mode} {action}": count for mode, action, count in report.actions}
-        write_manifest(folder, config, counts)
-        current.say(f"{len(outcome.lines)} structures released, {len(outcome.stopped)} not")
+        write_manifest(folder, config, _counts(report), previous)
+        current.n_in = report.counts["released"] + report.counts["not_released"]
+        current.n_out = report.counts["released"]
+        current.say(f"{current.n_out} structures released, {report.counts['not_released']} not")
 
 
-@contextmanager
-def _whole_folder(final: Path) -> Iterator[Path]:
-    """Give a folder beside the final one to write into; it takes the final name when everything went well."""
-    final.parent.mkdir(parents=True, exist_ok=True)
-    working = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".tmp", dir=final.parent))
-    new, old = working / "new", working / "old"
-    new.mkdir()
-    try:
-        yield new
-        if final.exists():
-            # No system call replaces a full folder; between these two renames there is none, but never a mixed one.
-            os.replace(final, old)
-        try:
-            os.replace(new, final)
-        except OSError:
-            if old.exists():
-                os.replace(old, final)
-            raise
-    finally:
-        shutil.rmtree(working, ignore_errors=True)
+def _write_tables(ledger: duckdb.DuckDBPyConnection, folder: Path) -> dict[str, Path]:
+    paths = {name: folder / "tables" / f"{name}.parquet" for name in ALL_TABLES if name not in _LEFT_OUT}
+    del paths[CHANGES.name]  # it is made by comparing the others
+    for name, path in paths.items():
+        export(ledger, ALL_TABLES[name], path)
+    return paths
 
 
-def _open(catalog: Path) -> duckdb.DuckDBPyConnection:
-    if not catalog.is_file():
-        raise StoreError(f"{catalog} does not exist; run the stage that makes it")
-    try:
-        connection = duckdb.connect(str(catalog), read_only=True)
-        connection.execute("SET enable_external_access = false")
-    except duckdb.Error as error:
-        raise StoreError(f"{catalog} cannot be opened: {' '.join(str(error).split())[:200]}") from error
-    return connection
+def _write_pages(config: Config, folder: Path, versions: Sequence[tuple[str, ...]]) -> int:
+    """Write the pages from the release's own catalog: what was withheld from it must not show in them."""
+    with duckdb.connect(str(folder / CATALOG), read_only=True) as catalog:
+        told = [text for (text,) in versions]
+        return write_site(catalog, folder / "pages", config.release.title, config.release.version, told)
 
 
-def _fetch(connection: duckdb.DuckDBPyConnection, table: Table, where: str = "") -> pa.Table:
-    """Rows of a table in an order that depends on the rows alone: by key, then by everything else."""
-    columns = [f'"{name}"' for name in (*table.key, *(n for n in table.schema.names if n not in table.key))]
-    query = f'SELECT {", ".join(columns)} FROM "{table.name}" {where} ORDER BY ALL'  # noqa: S608 - names of ours
-    try:
-        found = connection.sql(query).to_arrow_table()
-        return found.select(table.schema.names).cast(table.schema)
-    except (duckdb.Error, pa.ArrowException, ValueError) as error:
-        detail = " ".join(str(error).split())[:200]
-        raise StoreError(f"the catalog's table {table.name} is not as expected ({detail}); aggregate again") from error
+def _compare(
+    ledger: duckdb.DuckDBPyConnection, config: Config, previous: Path | None, folder: Path, current: Job
+) -> tuple[Counter[str], str | None]:
+    """Write what changed since the release before, and say (or refuse) when the version is too low for it."""
+    path = folder / "tables" / f"{CHANGES.name}.parquet"
+    since = version_of(previous) if previous else ""
+    counted: Counter[str] = Counter()
+    with open_table(path, CHANGES, config.run) as writer:
+        for change in compare(previous, folder) if previous else ():
+            counted[change.change] += 1
+            writer.add({**asdict(change), "columns": list(change.columns), "previous_release": since})
+    ledger.execute("INSERT INTO changes SELECT * FROM read_parquet(?)", [str(path)])
+    if not since:
+        return counted, None
+    current.say(f"compared with {since}: {dict(counted) or 'no entry changed'}")
+    told = advice(since, config.release.version, counted)
+    if told and config.release.version_check == "refuse":
+        raise ReleaseError(told)
+    return counted, told
 
 
-def _published(
-    connection: duckdb.DuckDBPyConnection, table: Table, stopped: Mapping[str, Stop], run_id: str
-) -> pa.Table:
-    """Rows of a table as the release holds them.
-
-    Entries whose file does not read back are only known here: they leave ``entries`` and ``decisions`` and get their
-    row in ``whynot``, so that the release adds up too.
-    """
-    rows = _fetch(connection, table)
-    if table.name in {"entries", "decisions"}:
-        keys = pa.array(sorted(stopped), type=pa.string())
-        return rows.filter(pc.invert(pc.is_in(rows["entry_key"], value_set=keys)))
-    if table.name == "whynot" and stopped:
-        reasons = [
-            {"entry_key": key, "trial": None, "stage": STAGE, "reason": stop.reason.value, "detail": stop.detail}
-            for key, stop in stopped.items()
-        ]
-        rows = pa.concat_tables([rows, to_table(table, reasons, run_id)])
-        return rows.sort_by([(name, "ascending") for name in (*table.key, "stage", "reason", "detail")])
-    return rows
-
-
-def _changed(connection: duckdb.DuckDBPyConnection) -> dict[str, Changed]:
-    """Entries that the release changes, by key, in key order."""
-    tables = {
-        name: {row["entry_key"]: row for row in _fetch(connection, ALL_TABLES[name], _CHANGING).to_pylist()}
-        for name in ("decisions", "entries", "tasks")
-    }
-    own_version = version("hinpaint")
-    found = {}
-    for key, decision in tables["decisions"].items():
-        if key not in tables["entries"] or key not in tables["tasks"]:
-            raise StoreError(f"decision for {key}, but no such entry or task; aggregate again")
-        entry, task = tables["entries"][key], tables["tasks"][key]
-        found[key] = Changed.from_rows(decision, entry, task, own_version, _file_name(key))
-    return found
-
-
-def _file_name(key: str) -> str:
-    """File-safe name of an entry; a name longer than file systems take ends in a hash instead."""
-    name = EntryKey.parse(key).file_name
-    if len(name) <= _MAX_NAME:
-        return name
-    return f"{name[: _MAX_NAME - 17]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
-
-
-def _write_entries(changed: Mapping[str, Changed], source_text: Sequence[Path], folder: Path, current: Job) -> _Outcome:
-    """Write the CIFs, one file of source texts after the other, so that memory holds one of them at a time."""
-    outcome = _Outcome()
-    (folder / "cif").mkdir()
-    wanted = pa.array(sorted(changed), type=pa.string())
-    n_done = 0
-    for path in source_text:
-        texts = read_table(path, SOURCE_TEXT)
-        for row in texts.filter(pc.is_in(texts["entry_key"], value_set=wanted)).to_pylist():
-            entry = changed[row["entry_key"]]
-            result = release_entry(entry, row["format"], row["text"])
-            if isinstance(result, Released):
-                (folder / "cif" / f"{entry.name}.cif").write_text(result.cif, encoding="utf-8", newline="\n")
-                outcome.lines[row["entry_key"]] = result.line
-                outcome.symmetry[result.symmetry] += 1
-            else:
-                outcome.stopped[row["entry_key"]] = result
-            n_done += 1
-            if n_done % _SAY_EVERY == 0:
-                current.say(f"{n_done} of {len(changed)} entries, {len(outcome.stopped)} not released")
-    for key in changed.keys() - outcome.lines.keys() - outcome.stopped.keys():
-        outcome.stopped[key] = Stop(Reason.UNREADABLE, "its source text is absent")
-    return outcome
-
-
-def _write_lists(outcome: _Outcome, folder: Path) -> None:
-    with (folder / "structures.jsonl").open("w", encoding="utf-8", newline="\n") as handle:
-        handle.write(header_line() + "\n")
-        handle.writelines(outcome.lines[key] + "\n" for key in sorted(outcome.lines))
-    with (folder / "not_released.csv").open("w", encoding="utf-8", newline="") as handle:
-        writer = csv.writer(handle, lineterminator="\n")
-        writer.writerow(("entry_key", "reason", "detail"))
-        writer.writerows((key, stop.reason.value, stop.detail) for key, stop in sorted(outcome.stopped.items()))
-
-
-def _report(connection: duckdb.DuckDBPyConnection, outcome: _Outcome) -> Report:
+def _report(
+    ledger: duckdb.DuckDBPyConnection, changes: Counter[str], previous: Path | None, told: str | None
+) -> Report:
     def ask(query: str) -> list[tuple[Any, ...]]:
-        return list(connection.execute(query).fetchall())
+        return list(ledger.execute(query).fetchall())
 
-    totals = ask("SELECT (SELECT count(*) FROM records), (SELECT count(*) FROM entries)")[0]
-    keys = [EntryKey.parse(key) for key in outcome.lines]
-    released = Counter((key.database, key.version) for key in keys)
-    licences = ask("SELECT database, version, licence, count(*) FROM records GROUP BY ALL ORDER BY ALL")
+    records, entries, released, stopped = ask(
+        "SELECT (SELECT count(*) FROM run.records), (SELECT count(*) FROM run.entries), (SELECT count(*) FROM lines), "
+        "(SELECT count(*) FROM stopped)"
+    )[0]
     return Report(
-        actions=ask("SELECT mode, action, count(*) FROM decisions GROUP BY ALL ORDER BY ALL"),
-        symmetry=sorted(outcome.symmetry.items()),
-        whynot=ask(_REASONS),
-        les=ask("SELECT metric, k, rate, ci_low, ci_high, n_entries FROM les_summary ORDER BY metric, k"),
-        licences=[(*row, released[row[0], row[1]]) for row in licences],
-        not_released=sorted(
-            (*pair, n) for pair, n in Counter((s.reason.value, s.detail) for s in outcome.stopped.values()).items()
+        actions=ask("SELECT mode, action, count(*) FROM run.decisions GROUP BY ALL ORDER BY ALL"),
+        symmetry=ask("SELECT symmetry, count(*) FROM holdings WHERE symmetry IS NOT NULL GROUP BY ALL ORDER BY ALL"),
+        whynot=ask(
+            "SELECT stage, reason, count(*) AS n FROM run.whynot WHERE trial IS NULL GROUP BY ALL "
+            "ORDER BY n DESC, stage, reason"
         ),
-        counts={
-            "records": int(totals[0]),
-            "entries": int(totals[1]),
-            "released": len(outcome.lines),
-            "not_released": len(outcome.stopped),
-        },
+        les=ask("SELECT metric, k, rate, ci_low, ci_high, n_entries FROM run.les_summary ORDER BY metric, k"),
+        licences=ask(
+            "SELECT r.database, r.version, r.licence, count(*), count(l.entry_key) FROM run.records r "
+            "LEFT JOIN lines l USING (entry_key) GROUP BY ALL ORDER BY ALL"
+        ),
+        not_released=ask(
+            "SELECT reason, detail, count(*) AS n FROM stopped GROUP BY ALL ORDER BY n DESC, reason, detail LIMIT 20"
+        ),
+        changes=sorted(changes.items()),
+        since=version_of(previous) if previous else None,
+        advice=told,
+        counts={"records": records, "entries": entries, "released": released, "not_released": stopped},
     )
+
+
+def _counts(report: Report) -> dict[str, Any]:
+    return {
+        **report.counts,
+        "symmetry": dict(report.symmetry),
+        "actions": {f"{mode} {action}": count for mode, action, count in report.actions},
+        "changes": dict(report.changes),
+    }

@@ -1,5 +1,6 @@
 import contextlib
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
@@ -7,7 +8,17 @@ from hypothesis import strategies as st
 
 from hinpaint import store
 from hinpaint.files import open_atomic, write_atomic
-from hinpaint.store import StoreError, open_table, read_provenance, read_table, read_tables, to_table, write_table
+from hinpaint.store import (
+    StoreError,
+    open_table,
+    read_batches,
+    read_provenance,
+    read_table,
+    read_tables,
+    to_table,
+    write_batches,
+    write_table,
+)
 from hinpaint.tables import ALL_TABLES, WHYNOT
 
 
@@ -129,3 +140,26 @@ def test_every_column_is_described() -> None:
         assert set(table.key) <= {c.name for c in table.columns}
         assert all(c.description for c in table.columns)
         assert len({c.name for c in table.columns}) == len(table.columns)
+
+
+def test_batches_of_any_size_give_equal_bytes_and_read_back(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("hinpaint.store._STREAM_ROWS", 4)
+    rows = [{"entry_key": f"d|1|{i:02d}", "trial": None, "stage": "s", "reason": "r", "detail": ""} for i in range(11)]
+    whole = to_table(WHYNOT, rows, "run")
+    for size in (1, 3, 11):
+        batches = whole.to_batches(max_chunksize=size)
+        assert write_batches(tmp_path / f"{size}.parquet", WHYNOT, batches) == 11
+    contents = {path.read_bytes() for path in tmp_path.iterdir()}
+    assert len(contents) == 1
+    groups = list(read_batches(tmp_path / "1.parquet", WHYNOT))
+    assert [len(group) for group in groups] == [4, 4, 3]
+    assert pa.concat_tables(groups).equals(whole)
+    with pytest.raises(StoreError, match="not a tasks table"):
+        list(read_batches(tmp_path / "1.parquet", ALL_TABLES["tasks"]))
+    with pytest.raises(StoreError, match="does not exist"):
+        list(read_batches(tmp_path / "absent.parquet", WHYNOT))
+    damaged = bytearray((tmp_path / "1.parquet").read_bytes())
+    damaged[60] ^= 255
+    (tmp_path / "1.parquet").write_bytes(damaged)
+    with pytest.raises(StoreError, match="damaged"):
+        list(read_batches(tmp_path / "1.parquet", WHYNOT))

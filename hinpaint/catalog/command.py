@@ -1,0 +1,62 @@
+"""The command `hinpaint query`."""
+
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from hinpaint.catalog.query import LIST, Format, QueryError, explain, open_catalog, stream, write, write_parquet
+
+_WIDE = 240  # a table that goes into a file or a pipe has no terminal to fit in
+
+
+def query(
+    sql: Annotated[str | None, typer.Argument(help="one SQL question; default: list what there is to ask")] = None,
+    run: Annotated[str, typer.Option(help="name of the run: reads results/<run>/catalog.duckdb")] = "demo",
+    release: Annotated[str | None, typer.Option(help="version of a release of the run: asks its own catalog")] = None,
+    catalog: Annotated[Path | None, typer.Option(help="another catalog file, or the folder of a release")] = None,
+    file: Annotated[Path | None, typer.Option(exists=True, dir_okay=False, help="read the SQL from this file")] = None,
+    output: Annotated[Format | None, typer.Option("--format", help="default: by the name of --out, else table")] = None,
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="write the answer to this file")] = None,
+    table: Annotated[str | None, typer.Option("--explain-table", help="tell a table's columns and their units")] = None,
+    listed: Annotated[bool, typer.Option("--list", help="list tables and views with what they tell")] = False,
+) -> None:
+    """Ask a catalog in SQL: read-only, without access to anything else. Questions to copy: docs/queries.md."""
+    asked = [sql is not None, file is not None, table is not None, listed]
+    if sum(asked) > 1:
+        _fail("give one of: SQL, --file, --explain-table, --list")
+    where = catalog or Path("results") / run / (Path("release") / release if release else "")
+    try:
+        with closing(open_catalog(where)) as connection:
+            text = sql or (file.read_text(encoding="utf-8") if file else LIST)
+            if table is not None:
+                text = explain(connection, table)
+            form = output or _named(out)
+            if form == "parquet":
+                if out is None:
+                    _fail("--format parquet needs --out FILE")
+                n_rows = write_parquet(connection, text, out)
+                typer.echo(f"{n_rows} rows written to {out}", err=True)
+                return
+            names, rows = stream(connection, text)
+            if out is None:
+                terminal = Console()
+                write(sys.stdout, names, rows, form, terminal.width if terminal.is_terminal else _WIDE)
+            else:
+                with out.open("w", encoding="utf-8", newline="") as handle:
+                    write(handle, names, rows, form, _WIDE)
+    except (QueryError, OSError, UnicodeDecodeError) as error:
+        _fail(" ".join(str(error).split()))
+
+
+def _named(out: Path | None) -> Format:
+    known: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
+    return known.get(out.suffix, "table") if out is not None else "table"
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"hinpaint: {message}", err=True)
+    raise typer.Exit(1)

@@ -1,0 +1,75 @@
+"""Tables of what is published: the chemistry of the placed sites, holdings, and changes since the last release."""
+
+from hinpaint.tables.model import FLAG, FLOAT, FRAC, INT, KEY, LATTICE, SPECIES, TEXT, TEXTS, Column, table
+
+CHEMISTRY = table(
+    "chemistry",
+    "what hydrogen is bound to, by nearest neighbours: the reference's where there is one, else the candidate's",
+    ("entry_key",),
+    KEY,
+    Column("sites", TEXT, "reference or candidate: which sites were looked at"),
+    Column("kind", TEXT, "hydride, OH, H2O, NH or other when all sites are of that kind, else mixed"),
+    Column("n_hydride", INT, "sites whose nearest neighbour is a metal or metalloid"),
+    Column("n_oh", INT, "sites that are the only one nearest to an oxygen"),
+    Column("n_h2o", INT, "sites that share their nearest oxygen with exactly one other"),
+    Column("n_nh", INT, "sites nearest to a nitrogen: amides, ammonium, ammonia"),
+    Column("n_other", INT, "all other sites: three and more on an oxygen, C-H, S-H, halogens, no neighbour"),
+)
+
+HOLDINGS = table(
+    "holdings",
+    "the structure a release holds for each entry, and how it differs from the source; filled by the release only",
+    ("entry_key",),
+    KEY,
+    Column("database", TEXT, "short name of the database"),
+    Column("version", TEXT, "version of the database or of the entry"),
+    Column("source_id", TEXT, "the database's own id of the entry"),
+    Column("cif", TEXT, "its CIF in the release; empty where the source stands", nullable=True),
+    Column("action", TEXT, "completed, replaced or unchanged, see decisions"),
+    Column("grade", TEXT, "accept, review or reject, see decisions", nullable=True),
+    Column("confidence", FLOAT, "0 to 1, see decisions", nullable=True),
+    Column("trial", INT, "the trial that was taken", nullable=True),
+    Column("energy_ev", FLOAT, "energy of the full level, eV for the task's cell, see decisions", nullable=True),
+    Column("energy_h_only_ev", FLOAT, "energy of the hydrogen-only level, eV for this cell, as relaxed", nullable=True),
+    Column("potential", TEXT, "potential that decided", nullable=True),
+    Column("model_sha256", TEXT, "SHA-256 of the diffusion weights", nullable=True),
+    Column("source_sha256", TEXT, "SHA-256 of the record's source text"),
+    Column("licence", TEXT, "licence of the record"),
+    Column("symmetry", TEXT, "what became of the source's symmetry in the CIF; empty where it stands", nullable=True),
+    Column("formula_source", TEXT, "formula of the source's cell from its sites"),
+    Column("formula_released", TEXT, "formula of the released cell from its sites"),
+    Column("n_placed", INT, "sites placed; they stand behind all others"),
+    Column("n_added", INT, "sites the release has and the source has not"),
+    Column("n_removed", INT, "sites the source has and the release has not"),
+    Column("n_moved", INT, "sites of the source that lie more than 0.001 Å elsewhere"),
+    Column("max_move_a", FLOAT, "largest displacement of a site that both have, ångström"),
+    Column("cell_unchanged", FLAG, "true when the cell is the source's to 1e-6 Å"),
+    LATTICE,
+    SPECIES,
+    FRAC,
+)
+
+CHANGES = table(
+    "changes",
+    "what is different from the release before; filled by the release only, empty without one",
+    ("entry_key",),
+    Column("entry_key", TEXT, "the entry; for a removed one its key in the release before"),
+    Column("previous_entry_key", TEXT, "its key in the release before; empty when added", nullable=True),
+    Column("previous_release", TEXT, "version of the release before"),
+    Column("change", TEXT, "added, removed, coordinates (they or the cell differ) or metadata (all else)"),
+    Column("columns", TEXTS, "columns of holdings that differ"),
+    Column(
+        "max_shift_a", FLOAT, "largest displacement of a site, ångström; empty when sites do not pair", nullable=True
+    ),
+    Column("action_before", TEXT, "action in the release before", nullable=True),
+    Column("action_after", TEXT, "action now", nullable=True),
+    Column("grade_before", TEXT, "grade in the release before", nullable=True),
+    Column("grade_after", TEXT, "grade now", nullable=True),
+    Column("trial_before", INT, "trial taken in the release before", nullable=True),
+    Column("trial_after", INT, "trial taken now", nullable=True),
+    Column("energy_before_ev", FLOAT, "energy_ev in the release before", nullable=True),
+    Column("energy_after_ev", FLOAT, "energy_ev now", nullable=True),
+    Column("n_sites_before", INT, "sites in the release before", nullable=True),
+    Column("n_sites_after", INT, "sites now", nullable=True),
+    Column("detail", TEXT, "why it was removed, as far as whynot says"),
+)
