@@ -43,6 +43,7 @@ include: "rules/relax.smk"
 include: "rules/match.smk"
 include: "rules/aggregate.smk"
 include: "rules/release.smk"
+include: "rules/figures.smk"
 
 
 rule all:
@@ -50,10 +51,15 @@ rule all:
     input:
         RESULTS / "catalog.duckdb",
         RESULTS / "release" / settings.release.version / "manifest.json",
+        expand(RESULTS / "figures/{name}.svg", name=FIGURES),
         # Named here so that a file somebody deleted is made again, though later ones exist.
         expand(
             RESULTS / "{table}/shard={part}.parquet",
             table=["records", "entries", "evidence", "source_text"],
             part=PARTS,
         ),
-        expand(RESULTS / "{table}/shard={shard}.parquet", table=["tasks", "trials", "relaxed", "matches"], shard=SHARDS),
+        expand(
+            RESULTS / "{table}/shard={shard}.parquet",
+            table=["tasks", "trials", "relaxed", "matches", "arrangements"],
+            shard=SHARDS,
+        ),

@@ -1,6 +1,7 @@
 """The configuration: one pydantic block a section, unknown keys refused, checked before anything runs."""
 
 import json
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -9,16 +10,16 @@ import gemmi
 import yaml
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     ValidationError,
     field_validator,
     model_validator,
 )
 
-from hinpaint.files import write_atomic
+from hinpaint.block import Block
+from hinpaint.files import sha256_file, write_atomic
+from hinpaint.sampling import Sampler, misfit, read_card, weights_path
 
 Mode = Literal["reconstruct", "benchmark", "audit"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -34,30 +35,8 @@ def _known_element(symbol: str) -> str:
 Element = Annotated[str, Field(pattern=r"^[A-Z][a-z]?$"), AfterValidator(_known_element)]
 
 
-def weights_path(name: str) -> Path:
-    """Find diffusion weights by shipped name, or by the path of a ``.safetensors`` file; the card lies beside them.
-
-    Raises:
-        ValueError: no such weights, or no card.
-    """
-    shipped = Path(str(resources.files("hinpaint") / "models"))
-    path = Path(name) if name.endswith(".safetensors") else shipped / f"{name}.safetensors"
-    if not path.is_file():
-        names = ", ".join(sorted(each.stem for each in shipped.glob("*.safetensors")))
-        raise ValueError(f"no weights {name!r}; shipped are: {names or 'none'}")
-    if not path.with_suffix(".json").is_file():
-        raise ValueError(f"{path} has no card {path.with_suffix('.json').name} beside it")
-    return path
-
-
 class ConfigError(Exception):
     """The configuration cannot be used. The message is one line that says what to change."""
-
-
-class Block(BaseModel):
-    """Base of all blocks: unknown keys are errors, values do not change after validation."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Source(Block):
@@ -114,17 +93,6 @@ class Select(Block):
     ] = None
 
 
-class Sampler(Block):
-    """How the unknown sites are denoised."""
-
-    name: Annotated[Literal["td", "random"], Field(description="td: TD-Paint predictor-corrector; random: chance placement")] = "td"  # fmt: skip  # noqa: E501
-    n_steps: Annotated[int, Field(ge=1, le=5000, description="predictor steps")] = 50
-    n_corrector: Annotated[int, Field(ge=0, le=10, description="Langevin corrector steps after each predictor step")] = 1  # fmt: skip  # noqa: E501
-    snr: Annotated[float, Field(gt=0, le=1, description="signal-to-noise ratio that sets the corrector's step")] = 0.2
-    max_atoms: Annotated[int, Field(ge=1, description="atoms in a batch at most")] = 512
-    max_edges: Annotated[int, Field(ge=1, description="edges in a batch at most (a larger crystal runs alone)")] = 20000
-
-
 class Potential(Block):
     """The interatomic potential that relaxes."""
 
@@ -170,11 +138,44 @@ class Les(Block):
     bootstrap: Annotated[int, Field(ge=10, le=100000, description="bootstrap samples of the intervals")] = 1000
 
 
+def _date_text(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date) else value  # YAML reads 2026-11-23 as a date
+
+
+class Grades(Block):
+    """From which confidence on a released candidate gets which grade; certain doubts keep it from accept."""
+
+    accept: Annotated[float, Field(gt=0, le=1, description="confidence from which on a candidate is accepted")] = 0.9
+    reject: Annotated[float, Field(ge=0, lt=1, description="confidence below which it is rejected")] = 0.3
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.reject >= self.accept:
+            raise ValueError("reject must lie below accept")
+        return self
+
+
+_Date = Annotated[str, Field(pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+
+
 class Release(Block):
     """The corrected database that comes out."""
 
     version: Annotated[str, Field(pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$", description="version of the release")] = "1.0.0"
     title: Annotated[str, Field(min_length=1, description="title in the release's README")] = "Corrected structures"
+    previous: Annotated[Path | None, Field(description="folder of the release to compare with; empty: the highest lower version beside this one")] = None  # fmt: skip  # noqa: E501
+    version_check: Annotated[Literal["refuse", "report"], Field(description="when the changes ask for a higher version: refuse, or only say so in the README")] = "refuse"  # fmt: skip  # noqa: E501
+    licences: Annotated[tuple[str, ...] | None, Field(description="licences whose records may enter; empty: all but those that forbid changed copies or grant nothing")] = None  # fmt: skip  # noqa: E501
+    creators: Annotated[tuple[str, ...], Field(description="who publishes it: `Family, Given`, or an organisation")] = ()  # fmt: skip  # noqa: E501
+    date: Annotated[_Date | None, BeforeValidator(_date_text), Field(description="date of publication; never the clock's, so that equal runs agree")] = None  # fmt: skip  # noqa: E501
+    url: Annotated[str | None, Field(pattern=r"^https?://[^\s]+$", description="where the release is published")] = None
+
+    @field_validator("previous")
+    @classmethod
+    def _previous_exists(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_dir():
+            raise ValueError(f"{value} is no folder")
+        return value
 
 
 def _potential_block(value: Any) -> Any:
@@ -198,6 +199,7 @@ class Config(Block):
     ] = Potential()
     relax: Annotated[Relax, Field(description="how structures are relaxed")] = Relax()
     les: Annotated[Les, Field(description="how trials are judged")] = Les()
+    grades: Annotated[Grades, Field(description="what becomes of a confidence")] = Grades()
     release: Annotated[Release, Field(description="what is published")] = Release()
 
     @field_validator("model")
@@ -205,6 +207,13 @@ class Config(Block):
     def _weights_exist(cls, value: str) -> str:
         weights_path(value)
         return value
+
+    @model_validator(mode="after")
+    def _sampler_fits_model(self) -> Self:
+        problem = misfit(self.sampler, self.model, read_card(self.model)["conditioning"])
+        if problem:
+            raise ValueError(problem)
+        return self
 
     @model_validator(mode="after")
     def _distinct_sources(self) -> Self:
@@ -277,7 +286,7 @@ _DECIDING: dict[str, tuple[str, ...]] = {
     "plan": ("element", "select", "shards"),
     "inpaint": ("seed", "trials", "sampler", "model", "les.chance_trials"),
     "relax": ("potential", "relax"),
-    "aggregate": ("les", "relax.max_steps_full"),
+    "aggregate": ("les", "grades", "relax.max_steps_full"),
     "release": ("release",),
 }
 _BATCH_BOUNDS = {"max_atoms", "max_edges"}
@@ -292,9 +301,10 @@ def stage_settings(config: Config, stage: str) -> str:
         for part in name.split("."):
             value = value[part]
         chosen[name] = {k: v for k, v in value.items() if k not in _BATCH_BOUNDS} if isinstance(value, dict) else value
+    if "grades" in chosen:  # another fit gives other confidences
+        chosen["confidence_sha256"] = sha256_file(Path(str(resources.files("hinpaint") / "models/confidence.json")))
     if "model" in chosen:  # weights that were trained again under the same name are other weights
-        card = weights_path(config.model).with_suffix(".json")
-        chosen["model_sha256"] = json.loads(card.read_text(encoding="utf-8"))["sha256"]
+        chosen["model_sha256"] = read_card(config.model)["sha256"]
     return json.dumps(chosen, sort_keys=True)
 
 

@@ -6,122 +6,165 @@ with the same potential and settings; ``les_i`` is either (Reents et al., npj Co
 failed count as failures.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cache
 from math import comb
+from typing import Any, Self
 
 import numpy as np
 
-from hinpaint.crystal import FloatArray
+from hinpaint.crystal import BoolArray, FloatArray, IntArray
 from hinpaint.tables import FIRST_CONTROL
+
+_DTYPES: dict[Any, Any] = {IntArray: np.int64, BoolArray: np.bool_, FloatArray: np.float64}
 
 
 @dataclass(frozen=True)
-class TrialVerdict:
-    """What is known of one trial.
+class Verdicts:
+    """What is known of the trials of one or many entries, as columns: a million trials are judged in a second.
 
     Attributes:
-        trial: its number; below -1 for random-placement controls.
+        entry: (n,) number of the entry, 0, 1, ... and never falling.
+        trial: number of the trial; below -1 for random-placement controls.
         match_raw: matches before relaxation.
         match_h_only: matches after the hydrogen-only relaxation.
         match_full: matches after the full relaxation.
-        h_max_raw_a: largest distance of a placed site before relaxation, ångström.
+        h_max_raw_a: largest distance of a placed site before relaxation, ångström; NaN when not comparable.
         h_max_h_only_a: the same after the hydrogen-only relaxation.
-        delta_e_mev_per_atom: fully relaxed energy minus the reference's; None when either is missing.
-        passed: the full relaxation converged and no gate stopped it.
+        delta_e_mev_per_atom: fully relaxed energy minus the reference's; NaN when either is missing.
+        passed: the full relaxation converged and no gate stopped the trial.
         settled: the hydrogen-only relaxation converged, so that its geometry can be released.
         gated: a gate stopped it.
-        energy_ev: energy after the full relaxation.
+        energy_ev: energy after the full relaxation; NaN when it failed.
     """
 
-    trial: int
-    match_raw: bool = False
-    match_h_only: bool = False
-    match_full: bool = False
-    h_max_raw_a: float | None = None
-    h_max_h_only_a: float | None = None
-    delta_e_mev_per_atom: float | None = None
-    passed: bool = False
-    settled: bool = False
-    gated: bool = False
-    energy_ev: float | None = None
+    entry: IntArray
+    trial: IntArray
+    match_raw: BoolArray
+    match_h_only: BoolArray
+    match_full: BoolArray
+    h_max_raw_a: FloatArray
+    h_max_h_only_a: FloatArray
+    delta_e_mev_per_atom: FloatArray
+    passed: BoolArray
+    settled: BoolArray
+    gated: BoolArray
+    energy_ev: FloatArray
 
-    def structural(self) -> bool:
-        """The fully relaxed trial is the reference."""
-        return self.passed and self.match_full
+    @classmethod
+    def build(cls, columns: Mapping[str, Any]) -> Self:
+        """Take the attributes out of columns by name; None becomes NaN."""
+        return cls(**{f.name: np.asarray(columns[f.name], dtype=_DTYPES[f.type]) for f in fields(cls)})
 
-    def lower(self, tol_mev_per_atom: float) -> bool:
-        """The fully relaxed trial lies below the reference by more than the tolerance."""
-        delta = self.delta_e_mev_per_atom
-        return self.passed and delta is not None and delta < -tol_mev_per_atom
+    @property
+    def n_entries(self) -> int:
+        """Number of entries."""
+        return int(self.entry[-1]) + 1 if len(self.entry) else 0
 
-    def les(self, tol_mev_per_atom: float) -> bool:
-        """Either arm."""
-        return self.structural() or self.lower(tol_mev_per_atom)
+    @property
+    def is_trial(self) -> BoolArray:
+        """(n,) true for model trials, false for controls."""
+        return self.trial >= 0
+
+    @property
+    def able(self) -> BoolArray:
+        """(n,) model trials that could be released: converged at both levels, every gate passed."""
+        return self.is_trial & self.passed & self.settled & np.isfinite(self.energy_ev)
+
+    @property
+    def structural(self) -> BoolArray:
+        """(n,) the fully relaxed trial is the reference."""
+        return self.passed & self.match_full
+
+    def lower(self, tol_mev_per_atom: float) -> BoolArray:
+        """(n,) the fully relaxed trial lies below the reference by more than the tolerance."""
+        return self.passed & (self.delta_e_mev_per_atom < -tol_mev_per_atom)
+
+    def les(self, tol_mev_per_atom: float) -> BoolArray:
+        """(n,) either arm."""
+        return self.structural | self.lower(tol_mev_per_atom)
 
 
 @dataclass(frozen=True)
 class EntryLes:
-    """Counts of one entry; the attributes are the columns of ``les_entry``."""
+    """Counts of each entry, (entries,); the attributes are the columns of ``les_entry``."""
 
-    n_trials: int
-    n_structural: int
-    n_lower: int
-    n_les: int
-    n_match_raw: int
-    n_match_h_only: int
-    n_strict_raw: int
-    n_strict_h_only: int
-    n_gated: int
-    n_failed: int
-    released_trial: int | None
-    released_les: bool
-    chance_n_trials: int
-    chance_n_les: int
-    chance_n_match_raw: int
-    chance_n_match_h_only: int
+    n_trials: IntArray
+    n_structural: IntArray
+    n_lower: IntArray
+    n_les: IntArray
+    n_match_raw: IntArray
+    n_match_h_only: IntArray
+    n_strict_raw: IntArray
+    n_strict_h_only: IntArray
+    n_gated: IntArray
+    n_failed: IntArray
+    released_trial: IntArray
+    released_les: BoolArray
+    chance_n_trials: IntArray
+    chance_n_les: IntArray
+    chance_n_match_raw: IntArray
+    chance_n_match_h_only: IntArray
 
 
-def released(verdicts: Sequence[TrialVerdict]) -> TrialVerdict | None:
-    """The candidate that would be released: the lowest energy among model trials that passed and settled.
+NO_TRIAL = -1
+"""Stands in ``released_trial`` for "none can be released"."""
+
+
+def released(verdicts: Verdicts) -> IntArray:
+    """The candidate of each entry that would be released: the lowest energy among the trials that could be.
 
     Ties go to the lower number.
+
+    Returns:
+        (entries,) row of the candidate in the verdicts, ``NO_TRIAL`` where there is none.
     """
-    able = [v for v in verdicts if v.trial >= 0 and v.passed and v.settled and v.energy_ev is not None]
-    return min(able, key=lambda v: (v.energy_ev, v.trial), default=None)
+    rows = np.flatnonzero(verdicts.able)
+    rows = rows[np.lexsort((verdicts.trial[rows], verdicts.energy_ev[rows], verdicts.entry[rows]))]
+    entries, first = np.unique(verdicts.entry[rows], return_index=True)
+    chosen = np.full(verdicts.n_entries, NO_TRIAL)
+    chosen[entries] = rows[first]
+    return chosen
 
 
-def count_entry(verdicts: Sequence[TrialVerdict], tol_mev_per_atom: float, strict_a: float) -> EntryLes:
-    """Count the verdicts of one entry.
+def count_entries(verdicts: Verdicts, tol_mev_per_atom: float, strict_a: float) -> EntryLes:
+    """Count the verdicts of each entry.
 
     Args:
-        verdicts: one a trial, controls included; the reference itself left out.
+        verdicts: one a trial, controls included; the references themselves left out.
         tol_mev_per_atom: tolerance of the lower-energy arm, meV per atom.
         strict_a: bound of the strict rate, ångström.
     """
-    trials = [v for v in verdicts if v.trial >= 0]
-    controls = [v for v in verdicts if v.trial <= FIRST_CONTROL]
-    chosen = released(trials)
+
+    def count(which: BoolArray) -> IntArray:
+        return np.bincount(verdicts.entry[which], minlength=verdicts.n_entries)
+
+    trials, controls = verdicts.is_trial, verdicts.trial <= FIRST_CONTROL
+    les = verdicts.les(tol_mev_per_atom)
+    chosen = released(verdicts)
+    has_one = chosen != NO_TRIAL
     return EntryLes(
-        n_trials=len(trials),
-        n_structural=sum(v.structural() for v in trials),
-        n_lower=sum(v.lower(tol_mev_per_atom) for v in trials),
-        n_les=sum(v.les(tol_mev_per_atom) for v in trials),
-        n_match_raw=sum(v.match_raw for v in trials),
-        n_match_h_only=sum(v.match_h_only for v in trials),
-        n_strict_raw=sum(v.h_max_raw_a is not None and v.h_max_raw_a < strict_a for v in trials),
-        n_strict_h_only=sum(v.h_max_h_only_a is not None and v.h_max_h_only_a < strict_a for v in trials),
-        n_gated=sum(v.gated for v in trials),
-        n_failed=sum(not v.passed for v in trials),
-        released_trial=chosen.trial if chosen else None,
-        released_les=chosen.les(tol_mev_per_atom) if chosen else False,
-        chance_n_trials=len(controls),
-        chance_n_les=sum(v.les(tol_mev_per_atom) for v in controls),
-        chance_n_match_raw=sum(v.match_raw for v in controls),
-        chance_n_match_h_only=sum(v.match_h_only for v in controls),
+        n_trials=count(trials),
+        n_structural=count(trials & verdicts.structural),
+        n_lower=count(trials & verdicts.lower(tol_mev_per_atom)),
+        n_les=count(trials & les),
+        n_match_raw=count(trials & verdicts.match_raw),
+        n_match_h_only=count(trials & verdicts.match_h_only),
+        n_strict_raw=count(trials & (verdicts.h_max_raw_a < strict_a)),
+        n_strict_h_only=count(trials & (verdicts.h_max_h_only_a < strict_a)),
+        n_gated=count(trials & verdicts.gated),
+        n_failed=count(trials & ~verdicts.passed),
+        released_trial=np.where(has_one, verdicts.trial[chosen], NO_TRIAL),
+        released_les=has_one & les[chosen],
+        chance_n_trials=count(controls),
+        chance_n_les=count(controls & les),
+        chance_n_match_raw=count(controls & verdicts.match_raw),
+        chance_n_match_h_only=count(controls & verdicts.match_h_only),
     )
 
 
+@cache
 def any_of_k(n: int, c: int, k: int) -> float:
     """Unbiased estimate that at least one of k trials succeeds, from c successes in n trials.
 
@@ -138,6 +181,9 @@ def any_of_k(n: int, c: int, k: int) -> float:
 def bootstrap_interval(values: FloatArray, samples: int, seed: int = 0) -> tuple[float, float]:
     """Percentile bootstrap over entries.
 
+    Entries with equal values are drawn together, by their number: the same distribution as drawing them one by one, at
+    a cost that does not grow with the number of entries.
+
     Args:
         values: (n,) one estimate an entry.
         samples: bootstrap samples.
@@ -151,9 +197,9 @@ def bootstrap_interval(values: FloatArray, samples: int, seed: int = 0) -> tuple
     """
     if len(values) == 0:
         raise ValueError("an interval needs at least one entry")
-    rng = np.random.default_rng(seed)
-    means = np.array([values[rng.integers(len(values), size=len(values))].mean() for _ in range(samples)])
-    low, high = np.percentile(means, [2.5, 97.5])
+    different, counts = np.unique(values, return_counts=True)
+    drawn = np.random.default_rng(seed).multinomial(len(values), counts / len(values), size=samples)
+    low, high = np.percentile(drawn @ different / len(values), [2.5, 97.5])
     return float(low), float(high)
 
 
@@ -184,25 +230,26 @@ class Rate:
     n_entries: int
 
 
-def summarise(entries: Sequence[EntryLes], bootstrap: int) -> list[Rate]:
+def summarise(entries: EntryLes, bootstrap: int) -> list[Rate]:
     """Average over entries: each metric at k = 1, 5, 10, 30 and at the number of trials made.
 
     An entry with fewer trials than k is left out of that k, and ``n_entries`` says how many remained.
 
     Args:
-        entries: entries with a reference.
+        entries: counts of the entries with a reference.
         bootstrap: bootstrap samples of the intervals.
     """
     rates = []
     for metric, (total, hits) in _METRICS.items():
-        counts = [(getattr(e, total), getattr(e, hits)) for e in entries]
-        most = max((n for n, _ in counts), default=0)
+        pairs = np.stack([getattr(entries, total), getattr(entries, hits)], axis=1)
+        most = int(pairs[:, 0].max(initial=0))
         for k in sorted({k for k in _DRAWS if k <= most} | ({most} if most else set())):
-            values = np.array([any_of_k(n, c, k) for n, c in counts if n >= k])
-            rates.append(_rate(metric, k, values, bootstrap))
-    if entries:
-        values = np.array([float(e.released_les) for e in entries])
-        rates.append(_rate("released_les", max(e.n_trials for e in entries), values, bootstrap))
+            different, which = np.unique(pairs[pairs[:, 0] >= k], axis=0, return_inverse=True)
+            estimates = np.array([any_of_k(int(n), int(c), k) for n, c in different])
+            rates.append(_rate(metric, k, estimates[which.ravel()], bootstrap))
+    if len(entries.n_trials):
+        values = entries.released_les.astype(np.float64)
+        rates.append(_rate("released_les", int(entries.n_trials.max()), values, bootstrap))
     return rates
 
 

@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
-from hinpaint.crystal import Crystal, FloatArray, minimum_image_distances
+from hinpaint.crystal import Crystal, FloatArray, close_distances, minimum_image_distances
+
+Operations = list[tuple[FloatArray, FloatArray]]
+"""Symmetry operations: rotations (3, 3) and translations (3,) in fractional coordinates."""
 
 _HOST_SYMPREC_A = 0.1
+_KEPT_A = 0.25  # as in the release, which moves sites by so much to where an operation wants them
 
 
 @dataclass(frozen=True)
@@ -61,7 +65,7 @@ def structure_match(first: Crystal, second: Crystal) -> tuple[bool, float | None
     return (False, None) if result is None else (True, float(result[0]))
 
 
-def host_operations(host: Crystal) -> list[tuple[FloatArray, FloatArray]]:
+def host_operations(host: Crystal) -> Operations:
     """Symmetry operations of the host alone: rotations (3, 3) and translations (3,) in fractional coordinates.
 
     Two arrangements that such an operation carries into each other are the same structure. The identity is always
@@ -84,7 +88,7 @@ def host_operations(host: Crystal) -> list[tuple[FloatArray, FloatArray]]:
 
 def host_fixed_distances(
     lattice: FloatArray, placed: FloatArray, reference: FloatArray,
-    operations: list[tuple[FloatArray, FloatArray]] | None = None,
+    operations: Operations | None = None,
 ) -> FloatArray:  # fmt: skip
     """Distances of placed sites from the reference sites they are assigned to, on a host that does not move.
 
@@ -110,7 +114,44 @@ def host_fixed_distances(
     return best
 
 
-def compare(candidate: Crystal, reference: Crystal, operations: list[tuple[FloatArray, FloatArray]] | None) -> Match:
+def images(placed: FloatArray, operations: Operations) -> FloatArray:
+    """Fractional coordinates (n, 3) under every operation, (operations, n, 3)."""
+    rotations = np.stack([rotation for rotation, _ in operations])
+    translations = np.stack([translation for _, translation in operations])
+    return np.asarray(np.einsum("oij,nj->oni", rotations, placed) + translations[:, None])
+
+
+def same_within(lattice: FloatArray, moved: FloatArray, reference: FloatArray, bound_a: float) -> float | None:
+    """Largest distance of assigned sites under the best operation, if that is below a bound.
+
+    Most operations fall out by their first site alone, so that comparing thirty trials with each other is cheap.
+
+    Args:
+        lattice: (3, 3) rows, ångström.
+        moved: (operations, n, 3), from :func:`images`.
+        reference: (n, 3) fractional coordinates.
+        bound_a: bound in ångström, at most 0.5.
+
+    Returns:
+        The distance, or None when no operation brings every site within the bound of one of its own.
+    """
+    first = close_distances(lattice, moved[:, :1], reference)
+    moved = moved[(first < bound_a).any(axis=(1, 2))]
+    distances = close_distances(lattice, moved, reference)
+    near = distances < bound_a
+    distances = distances[near.any(axis=1).all(axis=1) & near.any(axis=2).all(axis=1)]
+    largest = [each[linear_sum_assignment(each**2)].max() for each in distances]
+    best = float(min(largest, default=np.inf))
+    return best if best < bound_a else None
+
+
+def kept_operations(lattice: FloatArray, placed: FloatArray, operations: Operations) -> int:
+    """How many of the operations carry placed sites (n, 3) into themselves, every site to within 0.25 Å."""
+    near = close_distances(lattice, images(placed, operations), placed) < _KEPT_A
+    return int(near.any(axis=2).all(axis=1).sum())
+
+
+def compare(candidate: Crystal, reference: Crystal, operations: Operations | None) -> Match:
     """Compare a candidate with the reference, both with the placed sites marked as unknown.
 
     Args:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from hinpaint.config import Config, load_config
 
-_MENDABLE = ("ConfigError", "StoreError", "ModelError", "PotentialError", "QueryError", "IsolationError")
+_MENDABLE = ("ConfigError", "StoreError", "ModelError", "PotentialError", "QueryError", "IsolationError",
+             "ReleaseError")  # fmt: skip
 
 
 def parse_arguments(
@@ -83,7 +84,7 @@ def table_files(config: Config, results: Path) -> dict[str, list[Path]]:
 
     n_parts, n_shards = len(config.ingest_parts), config.shards
     files = {name: numbered(name, "", n_parts) for name in ("records", "entries", "evidence", "source_text")}
-    files |= {name: numbered(name, "", n_shards) for name in ("tasks", "trials", "relaxed", "matches")}
+    files |= {name: numbered(name, "", n_shards) for name in ("tasks", "trials", "relaxed", "matches", "arrangements")}
     files["whynot"] = numbered("whynot", "ingest-", n_parts) + numbered("whynot", "plan-", 1)
     files["runs"] = numbered("runs", "ingest-", n_parts) + numbered("runs", "plan-", 1)
     for stage in ("inpaint", "relax", "match"):

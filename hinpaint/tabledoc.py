@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from hinpaint.codes import CODES
+from hinpaint.doubts import DOUBTS
 from hinpaint.tables import ALL_TABLES, Table
 from hinpaint.whynot import EXPLANATIONS as REASONS
 
@@ -10,8 +11,9 @@ from hinpaint.whynot import EXPLANATIONS as REASONS
 def tables_markdown() -> str:
     """Everything a user of the catalog needs to know about its names, as Markdown."""
     origin = (
-        "Generated from `hinpaint/tables/`, `codes.py` and `whynot.py`. The same tables are in `catalog.duckdb`, "
-        "where these descriptions are comments, and as Parquet in `results/<run>/<table>/` and in a release."
+        "Generated from `hinpaint/tables/`, `codes.py`, `doubts.py` and `whynot.py`. The same tables are in "
+        "`catalog.duckdb`, where these descriptions are comments, and as Parquet in `results/<run>/<table>/` and in "
+        "a release."
     )
     parts = [
         "# Tables",
@@ -20,6 +22,12 @@ def tables_markdown() -> str:
         "## Evidence codes",
         "Values of `evidence.codes`; the factor multiplies the confidence. How they come about: `docs/census.md`.",
         codes_markdown(),
+        "## Doubts",
+        "Values of `decisions.doubts` and `arrangements.doubts`. How grades come about: `docs/confidence.md`.",
+        _rows(
+            ("doubt", "keeps from accept", "meaning"),
+            ((f"`{doubt}`", "yes" if info.needs_review else "", info.text) for doubt, info in DOUBTS.items()),
+        ),
         "## Reasons",
         "Values of `whynot.reason`, `trials.reason` and `relaxed.reason`.",
         _rows(("reason", "meaning"), ((f"`{reason}`", text) for reason, text in REASONS.items())),

@@ -12,6 +12,7 @@ rule aggregate:
         trials=expand(RESULTS / "trials/shard={shard}.parquet", shard=SHARDS),
         relaxed=expand(RESULTS / "relaxed/shard={shard}.parquet", shard=SHARDS),
         matches=expand(RESULTS / "matches/shard={shard}.parquet", shard=SHARDS),
+        arrangements=expand(RESULTS / "arrangements/shard={shard}.parquet", shard=SHARDS),
         runs=expand(RESULTS / "runs/ingest-shard={part}.parquet", part=PARTS)
         + [RESULTS / "runs/plan-shard=0000.parquet"]
         + expand(RESULTS / "runs/{stage}-shard={shard}.parquet", stage=["inpaint", "relax", "match"], shard=SHARDS),

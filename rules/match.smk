@@ -1,4 +1,4 @@
-# Trials and relaxed structures against the reference -> matches.
+# Trials against the reference and against each other -> matches, arrangements.
 
 
 rule match:
@@ -8,6 +8,7 @@ rule match:
         relaxed=RESULTS / "relaxed/shard={shard}.parquet",
     output:
         matches=RESULTS / "matches/shard={shard}.parquet",
+        arrangements=RESULTS / "arrangements/shard={shard}.parquet",
         runs=RESULTS / "runs/match-shard={shard}.parquet",
     log:
         RESULTS / "logs/match/shard={shard}.log",
@@ -17,4 +18,5 @@ rule match:
         "../envs/tables.yaml"
     shell:
         "python scripts/match.py --config {CONFIG} --shard {wildcards.shard} --tasks {input.tasks}"
-        " --trials {input.trials} --relaxed {input.relaxed} --matches {output.matches} --runs {output.runs} 2>&1 | tee {log}"
+        " --trials {input.trials} --relaxed {input.relaxed} --matches {output.matches}"
+        " --arrangements {output.arrangements} --runs {output.runs} 2>&1 | tee {log}"

@@ -1,7 +1,9 @@
 """Distances of the sites that are present, against what neutrons find."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
+import gemmi
 import numpy as np
 
 from hinpaint.codes import Code
@@ -12,6 +14,12 @@ from hinpaint.sources.records import IntArray, ParsedRecord
 
 NEUTRON_XH_A = {"C": 1.089, "N": 1.015, "O": 0.993, "B": 1.18}
 """X-H distances that neutrons find, ångström (Allen and Bruno, Acta Cryst. B66, 380, 2010; B-H: usual terminal one)."""
+MOLECULE_XH_A = {
+    "F": 0.92, "Si": 1.48, "P": 1.42, "S": 1.34, "Cl": 1.27, "Ge": 1.52, "As": 1.51, "Se": 1.46, "Br": 1.41,
+    "Sn": 1.71, "Sb": 1.70, "Te": 1.65, "I": 1.61,
+}  # fmt: skip
+"""X-H distances of free molecules (HF, SiH4, PH3, ...; NIST Computational Chemistry Comparison and Benchmark Database),
+for elements that neutrons rarely saw bonded to hydrogen."""
 XRAY_SHORTENED_A = 0.05
 """X-rays see the bond's electrons and place hydrogen 0.1 Å too near; half of that is told from scatter."""
 XH_ODD_A = 0.30
@@ -22,6 +30,13 @@ HH_SHORT_A = 1.2
 """Hydrogens of water, NH3 and CH3 lie at least this far apart even where X-rays shorten their bonds."""
 
 _MAX_PAIRS = 2_000_000
+
+
+@lru_cache(maxsize=128)
+def usual_xh_a(element: str) -> float:
+    """Usual X-H distance in ångström: neutrons', else a molecule's, else the sum of covalent radii (Cordero 2008)."""
+    known = NEUTRON_XH_A.get(element) or MOLECULE_XH_A.get(element)
+    return known or gemmi.Element(element).covalent_r + gemmi.Element("H").covalent_r
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Tables of what is concluded: LES and decisions."""
 
-from hinpaint.tables.model import FLAG, FLOAT, INT, KEY, TEXT, VECTOR, Column, table
+from hinpaint.tables.model import FLAG, FLOAT, INT, KEY, TEXT, TEXTS, VECTOR, Column, table
 
 LES_ENTRY = table(
     "les_entry",
@@ -60,8 +60,30 @@ DECISIONS = table(
     ),
     Column("energy_ev", FLOAT, "its energy after the full relaxation, eV for the task's cell", nullable=True),
     Column("delta_e_mev_per_atom", FLOAT, "candidate minus source structure; empty without a reference", nullable=True),
-    Column("n_passed", INT, "trials that converged and passed the gates"),
-    Column("n_agree", INT, "of these, trials within the energy tolerance of the candidate: independent agreement"),
+    Column("confidence", FLOAT, "0 to 1, calibrated: the candidate is the true structure by the published match"),
+    Column("confidence_strict", FLOAT, "0 to 1, calibrated: every placed site lies within 0.3 Å of its true place"),
+    Column("grade", TEXT, "accept, review or reject"),
+    Column("doubts", TEXTS, "what speaks against it, see the list of doubts"),
+    Column("n_trials", INT, "model trials, failed ones counted"),
+    Column("n_passed", INT, "of these, trials that converged and passed the gates"),
+    Column("n_agree", INT, "of these, trials that reached the candidate's arrangement, itself included"),
+    Column("n_arrangements", INT, "different arrangements among the trials that passed"),
+    Column(
+        "gap_mev_per_atom",
+        FLOAT,
+        "energy of the next arrangement above the candidate, both fully relaxed; empty without another one",
+        nullable=True,
+    ),
+    Column("shift_a", FLOAT, "largest displacement of its placed sites in the hydrogen-only relaxation, ångström"),
+    Column(
+        "strain_mev_per_atom",
+        FLOAT,
+        "energy its full relaxation gains over the hydrogen-only one: how badly it fits its host",
+        nullable=True,
+    ),
+    Column("d_xh_min_a", FLOAT, "shortest distance of a placed site to its nearest host site, ångström"),
+    Column("d_xh_max_a", FLOAT, "longest such distance, ångström"),
+    Column("d_hh_min_a", FLOAT, "shortest distance of a placed site to a site of the same element", nullable=True),
     Column("potential", TEXT, "potential that decided"),
     Column("model_sha256", TEXT, "SHA-256 of the diffusion weights", nullable=True),
 )

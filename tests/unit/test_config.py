@@ -68,11 +68,22 @@ def test_retrained_weights_make_trials_stale(values, tmp_path) -> None:
     weights = tmp_path / "own.safetensors"
     weights.write_bytes(b"x")
     card = weights.with_suffix(".json")
-    card.write_text('{"sha256": "a"}')
+    card.write_text('{"sha256": "a", "conditioning": "td"}')
     config = parse_config({**values, "model": str(weights)})
     before = stage_settings(config, "inpaint")
-    card.write_text('{"sha256": "b"}')
+    card.write_text('{"sha256": "b", "conditioning": "td"}')
     assert stage_settings(config, "inpaint") != before
+
+
+def test_a_sampler_that_cannot_use_the_weights_is_one_line(values) -> None:
+    with pytest.raises(ConfigError, match="replacement cannot use td-small, which has one noise level per site"):
+        parse_config({**values, "sampler": {"name": "replacement"}})
+    assert parse_config({**values, "sampler": {"name": "renoise", "n_steps": 25}}).sampler.n_steps == 25
+
+
+def test_noise_must_fall(values) -> None:
+    with pytest.raises(ConfigError, match="sigma_end lies above sigma_start"):
+        parse_config({**values, "sampler": {"sigma_start": 0.1, "sigma_end": 0.2}})
 
 
 def test_two_sources_of_one_name_are_refused(values) -> None:

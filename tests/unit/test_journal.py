@@ -28,8 +28,8 @@ KEY = "x|1|lih"
 
 def trial(number: int, reason: str | None = None, key: str = KEY) -> dict[str, Any]:
     return {
-        "entry_key": key, "trial": number, "seed": 0, "sampler": "td", "n_steps": 1, "model_sha256": "0" * 64,
-        "frac_unknown": [0.1 * number, 1 / 3, 0.5], "d_min_a": None, "reason": reason,
+        "entry_key": key, "trial": number, "seed": 0, "sampler": "td", "n_steps": 1, "n_evaluations": 2,
+        "model_sha256": "0" * 64, "frac_unknown": [0.1 * number, 1 / 3, 0.5], "d_min_a": None, "reason": reason,
     }  # fmt: skip
 
 
@@ -276,7 +276,8 @@ def test_relaxation_that_was_stopped_goes_on(tasks: Path, tmp_path: Path, monkey
     monkeypatch.setattr(canary, "check", lambda _potential: {})
     monkeypatch.setattr(relax, "load_potential", cache(load_potential))
     write_table(tmp_path / "trials", TRIALS, [trial(0) | {"frac_unknown": [0.5, 0.5, 0.46]}], "resume")
-    settings = config(tmp_path, relax={"max_steps_h_only": 8, "max_steps_full": 8, "max_atoms": 4})
+    relaxation = {"fmax_ev_per_a": 0.005, "max_steps_h_only": 8, "max_steps_full": 8, "max_atoms": 4}
+    settings = config(tmp_path, relax=relaxation)
 
     def run(out: str, kept: Path | None) -> dict[str, Any]:
         relax.run(settings, 0, tasks, tmp_path / "trials", tmp_path / out, tmp_path / "runs", "cpu", kept)
@@ -285,7 +286,7 @@ def test_relaxation_that_was_stopped_goes_on(tasks: Path, tmp_path: Path, monkey
 
     run("undisturbed", None)
     with monkeypatch.context() as patch:
-        interrupt_after(12, patch)  # in the second level
+        interrupt_after(6, patch)
         with pytest.raises(SystemExit):
             run("relaxed", tmp_path / "journal")
     (partial,) = (tmp_path / "journal").iterdir()

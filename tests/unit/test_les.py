@@ -1,12 +1,24 @@
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hinpaint.les import TrialVerdict, any_of_k, bootstrap_interval, count_entry, released, summarise
+from hinpaint.les import NO_TRIAL, Verdicts, any_of_k, bootstrap_interval, count_entries, released, summarise
+
+GOOD: dict[str, Any] = {
+    "entry": 0, "trial": 0, "match_raw": True, "match_h_only": True, "match_full": True, "h_max_raw_a": 0.1,
+    "h_max_h_only_a": 0.05, "delta_e_mev_per_atom": 0.0, "passed": True, "settled": True, "gated": False,
+    "energy_ev": -10.0,
+}  # fmt: skip
+
+
+def verdicts(*changes: dict[str, Any]) -> Verdicts:
+    rows = [{**GOOD, **each} for each in changes]
+    return Verdicts.build({name: [row[name] for row in rows] for name in GOOD})
 
 
 @given(
@@ -25,50 +37,69 @@ def test_any_of_k_refuses_nonsense(n: int, c: int, k: int) -> None:
         any_of_k(n, c, k)
 
 
-GOOD = TrialVerdict(0, True, True, True, 0.1, 0.05, 0.0, passed=True, settled=True, energy_ev=-10.0)
-
-
 def test_arms() -> None:
-    assert GOOD.structural()
-    assert not GOOD.lower(1.0)
-    lower = replace(GOOD, match_full=False, delta_e_mev_per_atom=-1.5)
-    assert not lower.structural()
-    assert lower.lower(1.0)
-    assert not lower.lower(1.5)
-    assert lower.les(1.0)
+    found = verdicts({}, {"match_full": False, "delta_e_mev_per_atom": -1.5}, {"delta_e_mev_per_atom": None})
+    assert found.structural.tolist() == [True, False, True]
+    assert found.lower(1.0).tolist() == [False, True, False]
+    assert found.lower(1.5).tolist() == [False, False, False]
+    assert found.les(1.0).tolist() == [True, True, True]
 
 
 def test_trial_that_failed_is_a_failure_whatever_it_looked_like() -> None:
-    failed = replace(GOOD, passed=False, delta_e_mev_per_atom=-50.0)
-    assert not failed.les(1.0)
+    assert not verdicts({"passed": False, "delta_e_mev_per_atom": -50.0}).les(1.0).any()
 
 
 def test_counts_of_one_entry() -> None:
-    verdicts = [
-        GOOD,
-        replace(GOOD, trial=1, match_full=False, match_raw=False, delta_e_mev_per_atom=-5.0, energy_ev=-11.0),
-        replace(GOOD, trial=2, match_full=False, passed=False, gated=True, energy_ev=-99.0, h_max_h_only_a=0.5),
-        replace(GOOD, trial=-2, match_full=True),
-        replace(GOOD, trial=-3, match_full=False, match_raw=False, match_h_only=False, energy_ev=-50.0),
-    ]
-    entry = count_entry(verdicts, tol_mev_per_atom=1.0, strict_a=0.3)
-    assert (entry.n_trials, entry.n_structural, entry.n_lower, entry.n_les) == (3, 1, 1, 2)
-    assert (entry.n_match_raw, entry.n_match_h_only, entry.n_strict_raw, entry.n_strict_h_only) == (2, 3, 3, 2)
-    assert (entry.n_gated, entry.n_failed) == (1, 1)
-    assert (entry.released_trial, entry.released_les) == (1, True)
-    assert (entry.chance_n_trials, entry.chance_n_les, entry.chance_n_match_raw) == (2, 1, 1)
+    found = count_entries(
+        verdicts(
+            {},
+            {"trial": 1, "match_full": False, "match_raw": False, "delta_e_mev_per_atom": -5.0, "energy_ev": -11.0},
+            {
+                "trial": 2,
+                "match_full": False,
+                "passed": False,
+                "gated": True,
+                "energy_ev": -99.0,
+                "h_max_h_only_a": 0.5,
+            },
+            {"trial": -2},
+            {"trial": -3, "match_full": False, "match_raw": False, "match_h_only": False, "energy_ev": -50.0},
+        ),
+        tol_mev_per_atom=1.0,
+        strict_a=0.3,
+    )
+    assert (found.n_trials[0], found.n_structural[0], found.n_lower[0], found.n_les[0]) == (3, 1, 1, 2)
+    assert (found.n_match_raw[0], found.n_match_h_only[0]) == (2, 3)
+    assert (found.n_strict_raw[0], found.n_strict_h_only[0]) == (3, 2)
+    assert (found.n_gated[0], found.n_failed[0]) == (1, 1)
+    assert (found.released_trial[0], found.released_les[0]) == (1, True)
+    assert (found.chance_n_trials[0], found.chance_n_les[0], found.chance_n_match_raw[0]) == (2, 1, 1)
 
 
 def test_controls_and_failures_are_never_released() -> None:
-    assert released([replace(GOOD, trial=-2), replace(GOOD, passed=False), replace(GOOD, settled=False)]) is None
-    tie = [replace(GOOD, trial=3), replace(GOOD, trial=1)]
-    assert released(tie).trial == 1
+    assert released(verdicts({"trial": -2}, {"passed": False}, {"settled": False})).tolist() == [NO_TRIAL]
+    assert released(verdicts({"energy_ev": None})).tolist() == [NO_TRIAL]
+    assert released(verdicts({"trial": 3}, {"trial": 1})).tolist() == [1]
+
+
+def test_entries_do_not_mix() -> None:
+    many = verdicts(
+        {"energy_ev": -1.0},
+        {"trial": 1, "energy_ev": -2.0},
+        {"entry": 1, "passed": False, "energy_ev": -9.0},
+        {"entry": 2, "energy_ev": -5.0, "match_full": False},
+        {"entry": 2, "trial": 1, "energy_ev": -4.0},
+    )
+    assert released(many).tolist() == [1, NO_TRIAL, 3]
+    counts = count_entries(many, 1.0, 0.3)
+    assert counts.n_structural.tolist() == [2, 0, 1]
+    assert counts.released_trial.tolist() == [1, NO_TRIAL, 0]
+    assert counts.released_les.tolist() == [True, False, False]
 
 
 def test_summary_has_every_arm_at_each_k() -> None:
-    entries = [
-        count_entry([replace(GOOD, trial=i, match_full=i < hits) for i in range(6)], 1.0, 0.3) for hits in (0, 6)
-    ]
+    rows = [{"entry": e, "trial": i, "match_full": i < hits} for e, hits in enumerate((0, 6)) for i in range(6)]
+    entries = count_entries(verdicts(*rows), 1.0, 0.3)
     rates = {(r.metric, r.k): r for r in summarise(entries, bootstrap=50)}
     assert {k for m, k in rates if m == "les"} == {1, 5, 6}
     assert rates["structural", 1].rate == pytest.approx(0.5)
@@ -76,7 +107,8 @@ def test_summary_has_every_arm_at_each_k() -> None:
     assert rates["structural", 1].ci_low <= 0.5 <= rates["structural", 1].ci_high
     assert ("chance_les", 1) not in rates
     assert rates["released_les", 6].n_entries == 2
-    assert summarise([], bootstrap=50) == []
+    nothing = replace(entries, **{name: np.zeros(0, dtype=int) for name in vars(entries)})
+    assert summarise(nothing, bootstrap=50) == []
 
 
 def test_interval_covers_the_mean() -> None:
@@ -85,3 +117,10 @@ def test_interval_covers_the_mean() -> None:
     assert low < 0.3 < high
     assert 0.15 < high - low < 0.25
     assert bootstrap_interval(np.ones(5), 20) == (1.0, 1.0)
+
+
+def test_interval_is_that_of_drawing_entries_one_by_one() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.choice([0.0, 0.25, 0.5, 1.0], size=60)
+    means = [values[rng.integers(60, size=60)].mean() for _ in range(4000)]
+    assert bootstrap_interval(values, 4000) == pytest.approx(np.percentile(means, [2.5, 97.5]), abs=0.02)

@@ -14,9 +14,10 @@ PINS = dict(pin.split("==") for pin in PROJECT["tool"]["uv"]["constraint-depende
 RULES = sorted((ROOT / "rules").glob("*.smk"))
 # Of two rooms the later one may import the earlier one.
 ROOMS = (
-    "whynot", "ids", "codes", "files", "isolation", "progress", "config", "schema", "tables", "tabledoc", "store",
-    "rng", "crystal", "reduction", "gates", "jobs", "journal", "sources", "evidence", "reading", "planning",
-    "diffusion", "relaxation", "matching", "les", "catalog", "release", "single", "scripting", "checking", "status",
+    "whynot", "ids", "codes", "doubts", "files", "isolation", "progress", "block", "sampling", "config", "schema",
+    "tables", "tabledoc", "store", "rng", "crystal", "reduction", "gates", "jobs", "journal", "sources", "evidence",
+    "reading", "planning", "diffusion", "relaxation", "matching", "arrangements", "appraisal", "les", "confidence",
+    "decision", "judging", "catalog", "release", "pages", "scripting", "calibration", "single", "checking", "status",
     "rerun", "stages", "census", "cli",
 )  # fmt: skip
 

@@ -37,7 +37,7 @@ def _task(key: str, lattice: Any, species: list[str], frac: Any, n_unknown: int,
 def _trial(key: str, trial: int, frac: list[float] | None, reason: str | None = None) -> dict[str, Any]:
     return {
         "entry_key": key, "trial": trial, "seed": 0, "sampler": "random" if trial < 0 else "td", "n_steps": 1,
-        "model_sha256": None, "frac_unknown": frac, "d_min_a": None, "reason": reason,
+        "n_evaluations": 2, "model_sha256": None, "frac_unknown": frac, "d_min_a": None, "reason": reason,
     }  # fmt: skip
 
 

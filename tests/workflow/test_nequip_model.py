@@ -163,8 +163,9 @@ def test_relax_stage_with_a_nequip_model_of_our_own(package: Path, tmp_path: Pat
     }
     trials = [
         {
-            "entry_key": "x|1|brucite", "trial": number, "seed": 0, "sampler": "td", "n_steps": 1, "model_sha256": None,
-            "frac_unknown": [value + 0.02 * (number + 1) for value in reference], "d_min_a": 0.9, "reason": None,
+            "entry_key": "x|1|brucite", "trial": number, "seed": 0, "sampler": "td", "n_steps": 1, "n_evaluations": 2,
+            "model_sha256": None, "frac_unknown": [value + 0.02 * (number + 1) for value in reference],
+            "d_min_a": 0.9, "reason": None,
         }
         for number in range(2)
     ]  # fmt: skip

@@ -17,10 +17,15 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.mark.slow
 def test_portlandite_gets_its_hydrogen(tmp_path: Path) -> None:
-    out = tmp_path / "out.cif"
-    done = Workspace(tmp_path).run(command(str(PORTLANDITE), "-o", str(out), "--trials", "4"))
+    out, page = tmp_path / "out.cif", tmp_path / "page.html"
+    options = ("--trials", "4", "--html", str(page))
+    done = Workspace(tmp_path).run(command(str(PORTLANDITE), "-o", str(out), *options))
     assert done.returncode == 0, done.stdout
     assert "3 known sites, 2 H to place" in done.stdout
+    assert re.search(
+        r"^(accept|review|reject): confidence 0\.\d\d, .* of 4 trials reached it", done.stdout, re.MULTILINE
+    )
+    assert "9900101.cif" in page.read_text()
     small = gemmi.read_small_structure(str(out))
     oxygen, hydrogen = ([s for s in small.get_all_unit_cell_sites() if s.element.name == name] for name in ("O", "H"))
     assert len(hydrogen) == 2
@@ -32,6 +37,26 @@ def test_portlandite_gets_its_hydrogen(tmp_path: Path) -> None:
             for o in oxygen
         )
         assert 0.9 < nearest < 1.1
+
+
+@pytest.mark.slow
+def test_counts_are_compared(tmp_path: Path) -> None:
+    out = tmp_path / "out.cif"
+    options = ("--n-missing", "1:2", "--trials", "1", "--steps", "5")
+    done = Workspace(tmp_path).run(command(str(PORTLANDITE), "-o", str(out), *options))
+    assert done.returncode == 0, done.stdout
+    steps = re.findall(r"│ +[12] │ +-[\d.]+ │ +([+-][\d.]+) │ +([+-][\d.]+) │", done.stdout)
+    assert len(steps) == 2  # each hydrogen of a hydroxide gains energy against H2
+    assert all(-5 < float(number) < -1 for step in steps for number in step)
+    assert "going on with 2 sites: as the record says" in done.stdout
+    assert out.exists()
+
+
+@pytest.mark.parametrize("counts", ["0", "2:1", "1:500", "two"])
+def test_counts_that_are_none_are_said_in_one_line(tmp_path: Path, counts: str) -> None:
+    done = Workspace(tmp_path).run(command(str(PORTLANDITE), "-o", str(tmp_path / "out.cif"), "--n-missing", counts))
+    assert done.returncode == 1
+    assert f"hinpaint: --n-missing {counts}: " in done.stdout
 
 
 @pytest.mark.parametrize(

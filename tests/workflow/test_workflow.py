@@ -31,7 +31,8 @@ def planned_jobs(workspace: Workspace, *arguments: str, configfile: str = "tiny.
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    files = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    # DuckDB does not write equal bytes for equal rows.
+    files = [path for path in sorted(folder.rglob("*")) if path.is_file() and path.name != "catalog.duckdb"]
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
@@ -88,11 +89,11 @@ def test_release_is_complete(finished: Workspace) -> None:
     manifest = json.loads((folder / "manifest.json").read_text())
     listed = json.dumps(manifest)
     for name, digest in hashes(folder).items():
-        if name != "manifest.json":
+        if name not in {"manifest.json", "checksums.sha256"}:
             assert digest in listed, name
     completed = question(finished, "SELECT count(*) FROM decisions WHERE action = 'completed'")[0][0]
     assert len(list((folder / "cif").glob("*.cif"))) == completed
-    assert len((folder / "structures.jsonl").read_text().splitlines()) == completed + 1
+    assert len((folder / "structures.jsonl").read_text().splitlines()) == completed + 2
 
 
 def test_catalog_can_only_be_read(finished: Workspace, tmp_path: Path) -> None:

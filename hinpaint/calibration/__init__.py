@@ -1,0 +1,1 @@
+"""Fits the confidence model to runs whose answers are known, and measures how well it is calibrated."""
