@@ -142,17 +142,17 @@ def build_from_parquet(path: Path, files: Mapping[str, Path]) -> None:
     for name, file in files.items():
         columns = {column: name_sql(column) for column in ALL_TABLES[name].schema.names}
         insert_query(connection, ALL_TABLES[name], columns, f"read_parquet({text_sql(str(file))})")
-    _create_views(connection)
+    _add_views(connection)
     close(connection)
 
 
-def create_views(connection: duckdb.DuckDBPyConnection) -> None:
+def complete(connection: duckdb.DuckDBPyConnection) -> None:
     """Complete a catalog whose tables a run has filled: the chemistry of its entries, then the views."""
     fill_chemistry(connection)
-    _create_views(connection)
+    _add_views(connection)
 
 
-def _create_views(connection: duckdb.DuckDBPyConnection) -> None:
+def _add_views(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute((resources.files("hinpaint.catalog") / "views.sql").read_text(encoding="utf-8"))
 
 

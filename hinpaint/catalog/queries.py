@@ -141,7 +141,7 @@ def queries_markdown() -> str:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "catalog.duckdb"
         connection = build.create(path)
-        build.create_views(connection)
+        build.complete(connection)
         build.close(connection)
         with open_catalog(path) as catalog:
             parts = [_HEAD.rstrip()]

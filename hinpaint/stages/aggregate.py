@@ -46,7 +46,7 @@ def run(config: Config, files: Mapping[str, Sequence[Path]], catalog: Path, runs
             ]
             build.insert_rows(connection, LES_SUMMARY, rows, config.run)
             _keep_curated_entries(connection)
-            build.create_views(connection)
+            build.complete(connection)
             build.close(connection)
             os.replace(temporary, catalog)
 
@@ -61,20 +61,22 @@ def _judge_shards(
         ).fetchall()
     )  # fmt: skip
     les: list[EntryLes] = []
+    inserter = build.Inserter(connection)
     shards = list(zip(*(files[name] for name in SHARD_TABLES), strict=True))
     for number, paths in enumerate(shards, start=1):
         tables = {name: read_table(path, ALL_TABLES[name]) for name, path in zip(SHARD_TABLES, paths, strict=True)}
         judged = judge(join(tables, config, unsure), config)
         for name, rows in tables.items():
-            build.insert(connection, ALL_TABLES[name], rows)
-        build.insert(connection, LES_ENTRY, judged.les_rows)
-        build.insert(connection, DECISIONS, judged.decisions)
-        build.insert(connection, WHYNOT, judged.reasons)
+            inserter.add(ALL_TABLES[name], rows)
+        inserter.add(LES_ENTRY, judged.les_rows)
+        inserter.add(DECISIONS, judged.decisions)
+        inserter.add(WHYNOT, judged.reasons)
         les.append(judged.les)
         current.n_in += len(tables["trials"])
         current.n_out += len(judged.decisions)
         if number % _SAY_EVERY == 0 or number == len(shards):
             current.say(f"{number}/{len(shards)} shards judged, {current.n_out} decisions")
+    inserter.flush()
     return concatenate(les)
 
 

@@ -113,7 +113,7 @@ def build_catalog(folder: Path) -> None:
         files = sorted((folder / table.name).glob("*.parquet"))
         if files:
             _timed(f"  {table.name}, {len(files)} files", lambda t=table, f=files: build.insert_files(connection, t, f))
-    _timed("  views and checkpoint", lambda: (build.create_views(connection), build.close(connection)))
+    _timed("  views and checkpoint", lambda: (build.complete(connection), build.close(connection)))
     print(f"  {path.stat().st_size / 2**30:.2f} GiB on disk", flush=True)
 
 

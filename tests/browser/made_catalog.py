@@ -73,7 +73,7 @@ def make_catalog(path: Path, curated: Sequence[str], stopped: Sequence[str] = ()
             )  # fmt: skip
     rows["runs"].append({"stage": "relax", "versions": '{"hinpaint": "0.1.0", "torch": "2.0"}'})
     _flush(connection, rows)
-    build.create_views(connection)
+    build.complete(connection)
     build.close(connection)
 
 

@@ -33,7 +33,7 @@ def catalog(tmp_path):
         for name in ("a", HOSTILE)
     ]
     build.insert_rows(connection, WHYNOT, rows, "r")
-    build.create_views(connection)
+    build.complete(connection)
     build.close(connection)
     return path
 
@@ -106,7 +106,7 @@ def run_catalog(tmp_path_factory):
     with duckdb.connect() as connection:  # make_run writes the tables alone
         connection.execute(f"ATTACH '{path}' AS catalog")
         connection.execute("USE catalog")
-        build.create_views(connection)
+        build.complete(connection)
     return path
 
 
