@@ -53,6 +53,9 @@ class Sampler(Block):
             raise ValueError("sigma_end lies above sigma_start")
         return self
 
+# What a card must say for a run to be configured; the network's own settings are checked when it is loaded.
+_CARD = ("conditioning", "sha256")
+
 
 def weights_path(name: str) -> Path:
     """Find diffusion weights by shipped name, or by the path of a ``.safetensors`` file; the card lies beside them.
@@ -74,9 +77,16 @@ def read_card(name: str) -> dict[str, Any]:
     """What the card beside the weights says.
 
     Raises:
-        ValueError: no such weights, or no card.
+        ValueError: no such weights, no card, or one that does not say what the weights are.
     """
-    card: dict[str, Any] = json.loads(weights_path(name).with_suffix(".json").read_text(encoding="utf-8"))
+    path = weights_path(name).with_suffix(".json")
+    try:
+        card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    missing = [key for key in _CARD if key not in card] if isinstance(card, dict) else _CARD
+    if missing:
+        raise ValueError(f"{path} is no card of weights: it has no {' and no '.join(missing)}")
     return card
 
 

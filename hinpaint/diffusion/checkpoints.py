@@ -11,7 +11,7 @@ from safetensors.torch import load, save
 from hinpaint.diffusion.corruption import WrappedVE
 from hinpaint.diffusion.network import NetworkSettings, ScoreNetwork
 from hinpaint.files import sha256_file, write_atomic
-from hinpaint.sampling import weights_path
+from hinpaint.sampling import read_card, weights_path
 
 Conditioning = Literal["td", "pos_only"]
 
@@ -50,13 +50,12 @@ def load_model(name: str, device: torch.device | str = "cpu") -> LoadedModel:
     """Load weights by shipped name or path of a ``.safetensors`` file.
 
     Raises:
-        ModelError: missing file, or a hash that differs from the card's.
+        ModelError: missing file, a card that says too little, or a hash that differs from the card's.
     """
     try:
-        path = weights_path(name)
+        path, card = weights_path(name), read_card(name)
     except ValueError as error:
         raise ModelError(str(error)) from error
-    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
     digest = sha256_file(path)
     if card["sha256"] != digest:
         raise ModelError(f"{path}: the weights do not belong to their card (sha256 {digest[:12]} is not the card's)")

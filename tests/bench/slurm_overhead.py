@@ -1,9 +1,10 @@
 """What Slurm costs: the same database on the same cores, with the local profile and through a real Slurm (root).
 
 PYTHONPATH=tests/slurm:tests/workflow python tests/bench/slurm_overhead.py --source COD.tar.xz --shards 64
+PYTHONPATH=tests/slurm:tests/workflow python tests/bench/slurm_overhead.py --config config.yaml
 
-Real stages with few steps. Prints both times, the bar of 1.3 times the local run plus 10 s a job, and whether the two
-releases are the same to the last bit.
+With --source real stages with few steps, with --config a run as it is configured. Prints both times, the bar of 1.3
+times the local run plus 10 s a job, and whether the two releases are the same to the last bit.
 """
 
 import argparse
@@ -18,7 +19,9 @@ from slurm_cluster import Cluster
 from slurm_run import CONFIG, SlurmRun, make_run
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("--source", type=Path, required=True, help="CIFs: a folder or an archive")
+what = parser.add_mutually_exclusive_group(required=True)
+what.add_argument("--source", type=Path, help="CIFs: a folder or an archive")
+what.add_argument("--config", type=Path, help="configuration of a whole run, such as the demonstration's")
 parser.add_argument("--shards", type=int, default=64)
 parser.add_argument("--max-sites", type=int, default=20)
 parser.add_argument("--cores", type=int, default=len(os.sched_getaffinity(0)), help="cores both may use")
@@ -28,10 +31,15 @@ arguments = parser.parse_args()
 
 
 def prepare(folder: Path) -> SlurmRun:
-    """A run on the given source; the profile is the project's, with one core for each GPU job."""
+    """A run of what was asked for; the profile is the project's, with one core for each GPU job."""
     run = make_run(folder, impatient=arguments.impatient, inpaint={"cpus_per_gpu": 1}, relax={"cpus_per_gpu": 1})
-    config = CONFIG | {"shards": arguments.shards, "select": {"max_sites": arguments.max_sites}}
-    config["sources"] = [{**CONFIG["sources"][0], "path": str(arguments.source.resolve()), "mode": ["reconstruct"]}]
+    if arguments.config:
+        config = yaml.safe_load(arguments.config.read_text()) | {"run": CONFIG["run"]}
+        for source in config["sources"]:
+            source["path"] = str(Path(source["path"]).resolve())
+    else:
+        config = CONFIG | {"shards": arguments.shards, "select": {"max_sites": arguments.max_sites}}
+        config["sources"] = [{**CONFIG["sources"][0], "path": str(arguments.source.resolve()), "mode": ["reconstruct"]}]
     (run.folder / "tiny.yaml").write_text(yaml.safe_dump(config))
     return run
 

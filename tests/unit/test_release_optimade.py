@@ -158,7 +158,7 @@ def test_manifest_lists_hashes_and_no_paths_of_the_machine(tmp_path: Path) -> No
     source = {"database": "x", "version": "1", "format": "cif", "path": str(tmp_path), "licence": "CC0-1.0"}
     model = str(tmp_path / "mine.safetensors")
     for suffix in ("safetensors", "json"):
-        (tmp_path / f"mine.{suffix}").write_text('{"conditioning": "td"}')
+        (tmp_path / f"mine.{suffix}").write_text('{"conditioning": "td", "sha256": "a"}')
     config = parse_config({"run": "r", "seed": 7, "sources": [source | {"mode": "benchmark"}], "model": model})
     folder = tmp_path / "release"
     (folder / "b").mkdir(parents=True)
