@@ -4,10 +4,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from hinpaint.calibration.command import calibrate
@@ -17,6 +16,7 @@ from hinpaint.config import Config, ConfigError, load_config
 from hinpaint.diffusion.command import import_weights
 from hinpaint.release.command import diff
 from hinpaint.single.command import inpaint
+from hinpaint.terminal import fail, stdout
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -24,18 +24,16 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Completes crystal structures whose hydrogen is missing. Whole databases: snakemake --profile profiles/local.",
 )
-_stderr = Console(stderr=True)
-_WIDE = 240  # a table that goes into a file or a pipe has no terminal to fit in
 
-app.command()(calibrate)
+_RUNS = "Runs over a database"
+_WEIGHTS = "Weights"
 app.command()(census)
+app.command()(inpaint)
 app.command()(query)
 app.command()(diff)
-app.command()(inpaint)
-app.command()(import_weights)
 
 
-@app.command("config")
+@app.command("config", rich_help_panel=_RUNS)
 def show_config() -> None:
     """Print every key of the configuration with its meaning and default."""
     from hinpaint.schema import key_lines
@@ -44,7 +42,7 @@ def show_config() -> None:
         typer.echo(line)
 
 
-@app.command()
+@app.command(rich_help_panel=_RUNS)
 def status(
     run: Annotated[str, typer.Option(help="name of the run: looks at results/<run>")] = "demo",
     failed: Annotated[bool, typer.Option("--failed", help="print only the files of jobs that failed")] = False,
@@ -56,7 +54,7 @@ def status(
     try:
         found = run_status(Path("results") / run)
     except StatusError as error:
-        _fail(str(error))
+        fail(error)
     if failed:
         typer.echo("\n".join(map(str, found.failed)), nl=bool(found.failed))
         return
@@ -68,7 +66,7 @@ def status(
         left = "?" if stage.left_s is None else f"{stage.left_s / 3600:.2f} h"
         counts = [str(stage.count(state) or "") for state in STATES]
         table.add_row(stage.name, *counts, str(stage.n_rows), f"{stage.seconds_s / 3600:.2f}", left)
-    terminal = _stdout()
+    terminal = stdout()
     terminal.print(table)
     if found.left_s:
         at_least = "at least " if any(stage.left_s is None for stage in found.stages) else "about "
@@ -79,10 +77,12 @@ def status(
             terminal.print(f"{title}: {count} x {reason}", markup=False, highlight=False, soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel=_RUNS)
 def check(
     run: Annotated[str, typer.Option(help="name of the run")] = "demo",
-    delete: Annotated[bool, typer.Option("--delete", help="delete what is broken; snakemake makes it again")] = False,
+    delete: Annotated[
+        bool, typer.Option("--delete", help="delete the damaged ones; snakemake makes them again")
+    ] = False,
 ) -> None:
     """Read every table file of a run and name those that are damaged; exit code 1 when some are left."""
     from hinpaint.checking import broken_files
@@ -91,7 +91,7 @@ def check(
     try:
         broken = list(broken_files(load_config(results / "config.json"), results))
     except ConfigError as error:
-        _fail(str(error))
+        fail(error)
     for each in broken:
         typer.echo(each.problem)
         if delete:
@@ -100,7 +100,7 @@ def check(
     raise typer.Exit(1 if broken and not delete else 0)
 
 
-@app.command()
+@app.command(rich_help_panel=_RUNS)
 def rerun(
     run: Annotated[str, typer.Option(help="name of the run")] = "demo",
     entry: Annotated[str | None, typer.Option(help="database|version|id: compute this entry again")] = None,
@@ -122,14 +122,14 @@ def rerun(
 
     results = Path("results") / run
     if (entry is not None) + (shard is not None) + failed != 1:
-        _fail("name one of --entry, --shard and --failed")
+        fail("name one of --entry, --shard and --failed")
     try:
         if failed:
             plan: Rerun = rerun_failed(results)
         else:
             plan = rerun_shard(results, stage, shard_of(results, entry) if entry is not None else shard or 0)
     except StatusError as error:
-        _fail(str(error))
+        fail(error)
     words = plan.arguments(results, profile, [*(["--dry-run"] if dry_run else []), *(more or [])])
     typer.echo(command_line(words))
     if not dry_run and (fresh or entry is not None):
@@ -137,7 +137,10 @@ def rerun(
     raise typer.Exit(subprocess.run([sys.executable, "-m", "snakemake", *words], check=False).returncode)  # noqa: S603 - printed above
 
 
-@app.command("prepare-training")
+app.command(rich_help_panel=_WEIGHTS)(import_weights)
+
+
+@app.command("prepare-training", rich_help_panel=_WEIGHTS)
 def prepare_training(
     structures: Annotated[Path, typer.Argument(exists=True, help="Parquet with lattice, atomic_numbers, frac_coords")],
     out: Annotated[Path, typer.Option("-o", "--out", help="compact .npz file to write")],
@@ -150,7 +153,7 @@ def prepare_training(
     typer.echo(f"{len(data)} structures, {out.stat().st_size / 1e6:.1f} MB, sha256 of content {data.digest[:12]}")
 
 
-@app.command()
+@app.command(rich_help_panel=_WEIGHTS)
 def train(
     config: Annotated[Path, typer.Option(exists=True, help="YAML with training settings")],
     structures: Annotated[Path, typer.Option(exists=True, help="file that prepare-training wrote")],
@@ -169,14 +172,7 @@ def train(
         settings = load_settings(config)
         run_training(TrainingSet.load(structures), settings, out, where, say=typer.echo)
     except ValueError as error:
-        _fail(" ".join(str(error).split()))
+        fail(error)
 
 
-def _stdout() -> Console:
-    terminal = Console()
-    return terminal if terminal.is_terminal else Console(width=_WIDE)
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"hinpaint: {message}", err=True)
-    raise typer.Exit(1)
+app.command(rich_help_panel=_WEIGHTS)(calibrate)

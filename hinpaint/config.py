@@ -19,7 +19,7 @@ from pydantic import (
 
 from hinpaint.block import Block
 from hinpaint.files import sha256_file, write_atomic
-from hinpaint.sampling import Sampler, misfit, read_card, weights_path
+from hinpaint.sampling import Sampler, misfit, read_card
 
 Mode = Literal["reconstruct", "benchmark", "audit"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -204,8 +204,8 @@ class Config(Block):
 
     @field_validator("model")
     @classmethod
-    def _weights_exist(cls, value: str) -> str:
-        weights_path(value)
+    def _weights_have_a_card(cls, value: str) -> str:
+        read_card(value)
         return value
 
     @model_validator(mode="after")

@@ -1,5 +1,6 @@
 """Entry keys: the only place where ids are parsed or turned into file names."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from typing import Self
@@ -8,6 +9,7 @@ from urllib.parse import quote, unquote
 _SEPARATOR = "|"
 _FILE_SEPARATOR = "~"
 _MAX_PART = 200
+_MAX_NAME = 200
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -68,6 +70,18 @@ class EntryKey:
         if len(parts) != 3:
             raise ValueError(f"not the file name of an entry: {name!r}")
         return cls(*(unquote(part, errors="strict") for part in parts))
+
+
+def file_name(key: str) -> str:
+    """Name of an entry's files; one that is longer than file systems take ends in a hash instead.
+
+    Raises:
+        ValueError: the text is no key.
+    """
+    name = EntryKey.parse(key).file_name
+    if len(name) <= _MAX_NAME:
+        return name
+    return f"{name[: _MAX_NAME - 17]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
 
 
 def _quote(part: str) -> str:

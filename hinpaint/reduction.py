@@ -144,6 +144,11 @@ def expand_sites(frac: ArrayLike, supercell: ArrayLike) -> FloatArray:
     return expanded
 
 
+def n_cells(supercell: ArrayLike) -> int:
+    """How many primitive cells fill the source's, from 9 integers, see :func:`find_supercell`."""
+    return _determinant(np.asarray(supercell, dtype=np.int64).reshape(3, 3))
+
+
 def lattice_points(supercell: IntArray) -> IntArray:
     """(n_cells, 3) lattice points of the primitive cell that lie inside the source's cell, the origin first."""
     n_cells = _determinant(supercell)

@@ -53,6 +53,7 @@ class Sampler(Block):
             raise ValueError("sigma_end lies above sigma_start")
         return self
 
+
 # What a card must say for a run to be configured; the network's own settings are checked when it is loaded.
 _CARD = ("conditioning", "sha256")
 
@@ -97,4 +98,4 @@ def misfit(sampler: Sampler, model: str, conditioning: str) -> str | None:
         return None
     has = {"td": "one noise level per site", "pos_only": "one noise level per crystal"}.get(conditioning, conditioning)
     able = ", ".join(name for name, kinds in WEIGHTS_OF.items() if conditioning in kinds)
-    return f"sampler {sampler.name} cannot use {model}, which has {has}; samplers that can: {able}"
+    return f"sampler {sampler.name} cannot use {model}, which has {has}; samplers that can: {able or 'none'}"

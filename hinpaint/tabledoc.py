@@ -24,13 +24,13 @@ def tables_markdown() -> str:
         codes_markdown(),
         "## Doubts",
         "Values of `decisions.doubts` and `arrangements.doubts`. How grades come about: `docs/confidence.md`.",
-        _rows(
+        table_markdown(
             ("doubt", "keeps from accept", "meaning"),
             ((f"`{doubt}`", "yes" if info.needs_review else "", info.text) for doubt, info in DOUBTS.items()),
         ),
         "## Reasons",
         "Values of `whynot.reason`, `trials.reason` and `relaxed.reason`.",
-        _rows(("reason", "meaning"), ((f"`{reason}`", text) for reason, text in REASONS.items())),
+        table_markdown(("reason", "meaning"), ((f"`{reason}`", text) for reason, text in REASONS.items())),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -38,16 +38,17 @@ def tables_markdown() -> str:
 def codes_markdown() -> str:
     """Table of the evidence codes; docs/census.md holds it too, and a test keeps the two in step."""
     rows = ((f"`{code}`", info.kind, info.severity, f"{info.factor:g}", info.text) for code, info in CODES.items())
-    return _rows(("code", "kind", "severity", "factor", "meaning"), rows)
+    return table_markdown(("code", "kind", "severity", "factor", "meaning"), rows)
 
 
 def _table(table: Table) -> str:
     rows = ((f"`{c.name}`", str(c.type), "yes" if c.nullable else "", c.description) for c in table.columns)
     key = ", ".join(f"`{name}`" for name in table.key)
     heading = f"## {table.name}\n\n{table.description[0].upper()}{table.description[1:]}. One row for each {key}.\n\n"
-    return heading + _rows(("column", "type", "may be empty", "meaning"), rows)
+    return heading + table_markdown(("column", "type", "may be empty", "meaning"), rows)
 
 
-def _rows(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def table_markdown(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """A Markdown table."""
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

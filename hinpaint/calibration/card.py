@@ -7,7 +7,7 @@ import numpy as np
 
 from hinpaint.calibration.fit import coefficients, cross_validate, fit, measures
 from hinpaint.calibration.samples import Run
-from hinpaint.confidence import FEATURES
+from hinpaint.deciding.confidence import FEATURES
 
 
 def make_card(fitted_on: Run, check: Run | None) -> dict[str, Any]:

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from hinpaint.terminal import fail
+
 
 def calibrate(
     fitted_on: Annotated[Path, typer.Argument(exists=True, file_okay=False, help="results/<run> to fit on")],
@@ -29,8 +31,7 @@ def calibrate(
         card = make_card(load_run(fitted_on), load_run(check) if check else None)
         written = with_numbers(doc.read_text(encoding="utf-8"), card) if doc else ""
     except (ConfigError, StoreError, ValueError) as error:
-        typer.echo(f"hinpaint: {error}", err=True)
-        raise typer.Exit(1) from error
+        fail(error)
     text = json.dumps(card, indent=1) + "\n"
     write_atomic(out, lambda handle: handle.write(text.encode()))
     for name in ("cross_validated", "checked"):
@@ -44,8 +45,10 @@ def calibrate(
 
 
 def _print(name: str, found: dict[str, Any]) -> None:
+    from hinpaint.deciding.confidence import GRADES, TARGETS
+
     typer.echo(f"{name.replace('_', ' ')}: {found['n_candidates']} candidates")
-    for target in ("match", "strict"):
+    for target in TARGETS:
         each = found[target]
         median, bound = each["calibration_error_of_perfect"]
         typer.echo(
@@ -53,7 +56,7 @@ def _print(name: str, found: dict[str, Any]) -> None:
             f" {each['brier_of_base_rate']:.3f}), calibration error {each['calibration_error']:.3f}"
             f" (a perfect one of this size: {median:.3f}, at most {bound:.3f} in 95 %)"
         )
-    for grade in ("accept", "review", "reject"):
+    for grade in GRADES:
         each = found[grade]
         if each["n"]:
             low, high = each["right_match_interval"]

@@ -7,9 +7,10 @@ import numpy as np
 
 from hinpaint.calibration.fit import share_interval
 from hinpaint.files import write_atomic
+from hinpaint.pages.plots import BLUE, RED
 
 _TITLES = {"match": "published match", "strict": "every site within 0.3 Å"}
-_COLOURS = {"cross_validated": "#0072B2", "checked": "#D55E00"}  # Okabe and Ito: safe for colour-blind readers
+_COLOURS = {"cross_validated": BLUE, "checked": RED}
 
 
 def draw(card: dict[str, Any], path: Path) -> None:

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from hinpaint.calibration.samples import Samples
-from hinpaint.confidence import FEATURES, TARGETS, ConfidenceModel, grade
 from hinpaint.config import Grades
 from hinpaint.crystal import BoolArray, FloatArray
+from hinpaint.deciding.confidence import FEATURES, GRADES, TARGETS, ConfidenceModel, grade
 
 _FOLDS = 10
 _REGULARISATION = 1.0  # scikit-learn's C on standardised features: its default
@@ -91,7 +91,7 @@ def measures(samples: Samples, confidence: FloatArray, grades: Grades) -> dict[s
     for number, target in enumerate(TARGETS):
         found[target] = _target_measures(confidence[:, number], samples.right[:, number])
     names = np.array(grade(confidence[:, 0], samples.needs_review, grades))
-    for name in ("accept", "review", "reject"):
+    for name in GRADES:
         chosen = names == name
         n = int(chosen.sum())
         found[name] = {

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from hinpaint.confidence import agreement, features
 from hinpaint.config import Config, load_config
 from hinpaint.crystal import BoolArray, FloatArray
+from hinpaint.deciding.confidence import agreement, features
+from hinpaint.deciding.judging import SHARD_TABLES, Joined, join
+from hinpaint.deciding.les import NO_TRIAL
 from hinpaint.doubts import needs_review
-from hinpaint.judging import SHARD_TABLES, Joined, join
-from hinpaint.les import NO_TRIAL
 from hinpaint.scripting import table_files
 from hinpaint.store import read_table, read_tables
 from hinpaint.tables import ALL_TABLES, ENTRIES, FIRST_CONTROL

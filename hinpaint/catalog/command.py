@@ -3,14 +3,12 @@
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from hinpaint.catalog.query import LIST, Format, QueryError, explain, open_catalog, stream, write, write_parquet
-
-_WIDE = 240  # a table that goes into a file or a pipe has no terminal to fit in
+from hinpaint.terminal import WIDE, fail, stdout
 
 
 def query(
@@ -27,7 +25,7 @@ def query(
     """Ask a catalog in SQL: read-only, without access to anything else. Questions to copy: docs/queries.md."""
     asked = [sql is not None, file is not None, table is not None, listed]
     if sum(asked) > 1:
-        _fail("give one of: SQL, --file, --explain-table, --list")
+        fail("give one of: SQL, --file, --explain-table, --list")
     where = catalog or Path("results") / run / (Path("release") / release if release else "")
     try:
         with closing(open_catalog(where)) as connection:
@@ -37,26 +35,20 @@ def query(
             form = output or _named(out)
             if form == "parquet":
                 if out is None:
-                    _fail("--format parquet needs --out FILE")
+                    fail("--format parquet needs --out FILE")
                 n_rows = write_parquet(connection, text, out)
                 typer.echo(f"{n_rows} rows written to {out}", err=True)
                 return
             names, rows = stream(connection, text)
             if out is None:
-                terminal = Console()
-                write(sys.stdout, names, rows, form, terminal.width if terminal.is_terminal else _WIDE)
+                write(sys.stdout, names, rows, form, stdout().width)
             else:
                 with out.open("w", encoding="utf-8", newline="") as handle:
-                    write(handle, names, rows, form, _WIDE)
+                    write(handle, names, rows, form, WIDE)
     except (QueryError, OSError, UnicodeDecodeError) as error:
-        _fail(" ".join(str(error).split()))
+        fail(error)
 
 
 def _named(out: Path | None) -> Format:
     known: dict[str, Format] = {".csv": "csv", ".json": "json", ".parquet": "parquet"}
     return known.get(out.suffix, "table") if out is not None else "table"
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"hinpaint: {message}", err=True)
-    raise typer.Exit(1)

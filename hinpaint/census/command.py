@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
-_WIDE = 200  # a table that goes into a file or a pipe has no terminal to fit in
+from hinpaint.terminal import fail, stdout
+
 _INTERRUPTED = 130
 
 
@@ -35,7 +36,7 @@ def census(
     from hinpaint.isolation import IsolationError
     from hinpaint.scripting import available_threads
 
-    stderr, stdout = Console(stderr=True), Console()
+    stderr = Console(stderr=True)
     n_workers = workers or available_threads()
     try:
         request = make_request(path, source_format, element, limit, database, version)
@@ -45,14 +46,12 @@ def census(
         else:
             found = take_census(request, out, n_workers, say=lambda line: typer.echo(line, err=True))
     except (CensusError, ConfigError, IsolationError, OSError) as error:
-        typer.echo(f"hinpaint: {error}", err=True)
-        raise typer.Exit(1) from error
-    except KeyboardInterrupt as error:
-        typer.echo("hinpaint: stopped; nothing was written", err=True)
-        raise typer.Exit(_INTERRUPTED) from error
+        fail(error)
+    except KeyboardInterrupt:
+        fail("stopped; nothing was written", _INTERRUPTED)
     if as_json:
         typer.echo(json.dumps(found.as_dict(), indent=2))
     else:
-        print_census(stdout if stdout.is_terminal else Console(width=_WIDE), found)
+        print_census(stdout(), found)
     if out is not None:
         typer.echo(f"page and tables in {out}", err=True)

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from hinpaint.terminal import fail
+
 
 def import_weights(
     source: Annotated[
@@ -28,6 +30,5 @@ def import_weights(
     try:
         conditioning = convert(source, out, sha256.lower(), revision)
     except ModelError as error:
-        typer.echo(f"hinpaint: {error}", err=True)
-        raise typer.Exit(1) from error
+        fail(error)
     typer.echo(f"{out}: one noise level per {'site (td)' if conditioning == 'td' else 'crystal (pos_only)'}")

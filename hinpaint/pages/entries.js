@@ -46,15 +46,15 @@
   const column = (title, field, formatter, sorter, width, responsive, more) => ({ title, field, formatter, sorter: last[sorter], minWidth: width, responsive, ...more });
   const number = { hozAlign: "right", headerHozAlign: "right" };
   const shown = [
-    column("entry", "source_id", link, "string", 130, 0, { widthGrow: 3 }),
+    column("entry", "source_id", link, "string", 130, 0, { widthGrow: 2 }),
     column("database", "database", text, "string", 140, 7, { widthGrow: 1 }),
     column("formula", "formula", text, "string", 110, 0, { widthGrow: 2 }),
-    column("space group", "space_group", text, "string", 130, 5),
+    column("space group", "space_group", text, "string", 145, 5),
     column("sites", "n_sites", text, "number", 75, 6, number),
     column("action", "action", text, "string", 105, 1),
     column("mode", "mode", text, "string", 110, 7),
     column("grade", "grade", grade, "string", 95, 2),
-    column("confidence", "confidence", fixed(2), "number", 120, 3, number),
+    column("confidence", "confidence", fixed(2), "number", 140, 3, number),
     column("placed", "n_placed", text, "number", 95, 6, number),
     column("passed", "n_passed", text, "number", 95, 8, number),
     column("agree", "n_agree", text, "number", 90, 8, number),
@@ -74,7 +74,7 @@
     box(name).closest("label").hidden = !values.length;
   }
   const orders = shown.flatMap(({ title, field }) => [[`${title}, up`, field, "asc"], [`${title}, down`, field, "desc"]]);
-  box("sort").replaceChildren(new Option("source's order", ""), ...orders.map(([label], i) => new Option(label, i)));
+  box("sort").replaceChildren(new Option("as listed", ""), ...orders.map(([label], i) => new Option(label, i)));
 
   function fits() {
     const words = box("search").value.toLowerCase().split(/\s+/).filter(Boolean);

@@ -41,12 +41,15 @@
     }
   }
 
+  const hostShades = new Map(); // as the library colours them
+
   function addStructure(flat, shade) {
     const known = data.species.flatMap((e, i) => copies(host[i]).map((f) => [e, cartesian(f)]));
     const added = sites(flat).flatMap((site) => site.drawn.map((p) => [data.element, p]));
     const model = viewer.addModel(lines([...known, ...added]), "xyz");
     const own = { sphere: { scale: 0.26 }, stick: { radius: 0.09 } };
     model.setStyle({}, own);
+    model.selectedAtoms({}).slice(0, known.length).forEach(({ elem, color }) => hostShades.set(elem, `#${color.toString(16).padStart(6, "0")}`));
     const paint = (from, to, color) => model.selectedAtoms({}).slice(from, to).forEach((atom) => {
       atom.style = { sphere: { scale: 0.3, color }, stick: { radius: 0.09, color } };
     });
@@ -107,12 +110,13 @@
       after: [[trial ? shadeOf(trial) : colour.placed, trial ? `${el} of ${trial.label}` : `placed ${el}`], ...own],
       all: [[colour.placed, "the arrangement of the candidate"], [colour.other, "other trials that passed"], [colour.failed, "trials that failed"]],
     }[view];
-    document.getElementById("legend").replaceChildren(...entries.flatMap(([shade, text]) => {
+    const elements = [...hostShades].filter(([each]) => each !== el).map(([each, shade]) => [shade, each]);
+    document.getElementById("legend").replaceChildren(...[...elements, ...entries].flatMap(([shade, text]) => {
       const swatch = document.createElement("span");
       swatch.className = "swatch";
       swatch.style.background = shade;
       return [swatch, document.createTextNode(text)];
-    }), document.createTextNode(entries.length ? ". " : ""));
+    }), document.createTextNode(elements.length + entries.length ? ". " : ""));
   }
 
   function reset() {

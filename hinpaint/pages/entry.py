@@ -8,6 +8,7 @@ import numpy as np
 
 from hinpaint.codes import CODES
 from hinpaint.crystal import FloatArray
+from hinpaint.doubts import DOUBTS
 from hinpaint.evidence.geometry import NEUTRON_XH_A
 from hinpaint.pages.geometry import nearest_host
 from hinpaint.pages.model import EntryPage, TrialView
@@ -58,7 +59,7 @@ def single_page(page: EntryPage) -> str:
 def _render(page: EntryPage, title: str, links: Links | None, assets: Assets) -> str:
     shown = sorted(page.trials, key=_energy)[:MAX_TRIALS]
     return _TEMPLATE.render(
-        page=page, title=title, links=links, assets=assets, shown=shown, codes=CODES,
+        page=page, title=title, links=links, assets=assets, shown=shown, codes=CODES, doubts=DOUBTS,
         data=script_data(page_data(page, shown)),
     )  # fmt: skip
 

@@ -33,8 +33,8 @@ def decision_facts(decision: Row, n_passed: int) -> tuple[Fact, ...]:
         ("Action", _ACTIONS.get(decision["action"], decision["action"])),
         ("Mode", _MODES.get(decision["mode"], decision["mode"])),
         ("Grade", decision.get("grade")),
-        ("Confidence (published match)", _number(decision.get("confidence"), "{:.2f}")),
-        ("Confidence (every site within 0.3 Å)", _number(decision.get("confidence_strict"), "{:.2f}")),
+        ("Confidence: the true structure", _number(decision.get("confidence"), "{:.2f}")),
+        ("Confidence: every site within 0.3 Å", _number(decision.get("confidence_strict"), "{:.2f}")),
         ("Candidate: trial", _number(decision["trial"], "{}")),
         ("Trials that passed", f"{passed} of {n_trials}" if n_trials is not None else str(passed)),
         ("Of these, agree with it", _number(decision.get("n_agree"), "{}")),
@@ -113,4 +113,5 @@ def _number(value: float | None, form: str) -> str | None:
 def _range(row: Row, low: str, high: str) -> str | None:
     if row.get(low) is None or row.get(high) is None:
         return None
-    return f"{row[low]:.2f} to {row[high]:.2f} Å"
+    ends = dict.fromkeys(f"{row[name]:.2f}" for name in (low, high))
+    return f"{' to '.join(ends)} Å"

@@ -7,7 +7,8 @@ from typing import Any
 import duckdb
 import numpy as np
 
-from hinpaint.les import any_of_k
+from hinpaint.catalog.chemistry import KINDS
+from hinpaint.deciding.les import any_of_k
 from hinpaint.pages.plots import (
     BLUE,
     GREEN,
@@ -48,7 +49,7 @@ _CURVES = (
     ("chance_les", "chance: LES", "chance_n_trials", "chance_n_les", GREY),
 )
 _MOST_REASONS = 25
-_CHEMISTRY = {"hydride": "n_hydride", "OH": "n_oh", "H2O": "n_h2o", "NH": "n_nh", "other": "n_other"}
+_CHEMISTRY = {kind: f"n_{kind.lower()}" for kind in KINDS}
 
 
 def caption(name: str) -> str:

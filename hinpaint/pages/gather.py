@@ -9,12 +9,12 @@ import numpy as np
 
 from hinpaint.codes import Code
 from hinpaint.doubts import DOUBTS, Doubt
+from hinpaint.ids import file_name
 from hinpaint.pages.facts import decision_facts, evidence_facts, provenance_facts, spoken_versions
 from hinpaint.pages.figures import has_table
 from hinpaint.pages.model import CANDIDATE, EntryPage, Fact, TrialView
 from hinpaint.reduction import expand_sites
 from hinpaint.release.entry import source_host
-from hinpaint.release.writing import file_name
 from hinpaint.whynot import Reason
 
 Row = Mapping[str, Any]

@@ -5,8 +5,8 @@ from typing import Any
 
 import duckdb
 
+from hinpaint.ids import file_name
 from hinpaint.pages.render import script_data
-from hinpaint.release.writing import file_name
 
 MAX_ROWS = 100_000
 """Rows of the table; entries that are curated are always in it, the others as far as there is room."""

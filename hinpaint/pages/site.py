@@ -7,13 +7,13 @@ from pathlib import Path
 
 import duckdb
 
+from hinpaint.ids import file_name
 from hinpaint.pages.entry import Links, render_entry
 from hinpaint.pages.figures import figures
 from hinpaint.pages.gather import entry_pages
 from hinpaint.pages.model import EntryPage
 from hinpaint.pages.render import address, asset, beside, environment
 from hinpaint.pages.rows import MAX_ROWS, rows_script
-from hinpaint.release.writing import file_name
 from hinpaint.whynot import EXPLANATIONS, Reason
 
 _ASSETS = (
@@ -22,6 +22,9 @@ _ASSETS = (
 _COUNTS = """
 SELECT (SELECT count(*) FROM records), (SELECT count(*) FROM entries),
     (SELECT count(*) FROM decisions WHERE action <> 'unchanged'), (SELECT count(*) FROM whynot WHERE trial IS NULL)
+"""
+_GRADES = """
+SELECT grade, count(*) FROM decisions WHERE action <> 'unchanged' AND grade IS NOT NULL GROUP BY ALL ORDER BY ALL
 """
 _REASONS = """
 SELECT stage, reason, count(*) AS n FROM whynot WHERE trial IS NULL GROUP BY ALL ORDER BY n DESC, stage, reason
@@ -82,7 +85,8 @@ def _overview(connection: duckdb.DuckDBPyConnection, title: str, version: str) -
     rates = "SELECT metric, k, rate, ci_low, ci_high, n_entries FROM les_summary ORDER BY metric, k"
     return environment().get_template("index.html").render(
         assets=beside("", ("style.css", "site.css"), ()), title=title, version=version, software=installed("hinpaint"),
-        counts=counts, plots=list(figures(connection)), rates=connection.execute(rates).fetchall(),
+        counts=counts, grades=connection.execute(_GRADES).fetchall(),
+        plots=list(figures(connection)), rates=connection.execute(rates).fetchall(),
         reasons=[(*row, EXPLANATIONS[Reason(row[1])]) for row in connection.execute(_REASONS).fetchall()],
     )  # fmt: skip
 

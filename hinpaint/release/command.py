@@ -7,19 +7,18 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from hinpaint.release.versions import TOLERANCE_A, ReleaseError, level_of
+from hinpaint.terminal import fail, stdout
 
 if TYPE_CHECKING:
     from hinpaint.release.diff import EntryChange
 
-_WIDE = 240  # a table that goes into a file or a pipe has no terminal to fit in
 _SAME, _DIFFERENT, _TROUBLE = 0, 1, 2
 
 
@@ -43,7 +42,7 @@ def diff(
         changes = compare(folder / before, folder / after, tolerance_a)
         counted = {"table": _print_table, "json": _print_json, "csv": _print_csv}[output](changes)
     except ReleaseError as error:
-        _fail(str(error))
+        fail(error, _TROUBLE)
     raise typer.Exit(_DIFFERENT if counted.total() else _SAME)
 
 
@@ -61,8 +60,7 @@ def _print_table(changes: "Iterable[EntryChange]") -> Counter[str]:
         )
         row = (each.entry_key, each.change, " ".join(each.columns), shift, *pairs, each.detail)
         table.add_row(*map(Text, row))
-    terminal = Console()
-    terminal = terminal if terminal.is_terminal else Console(width=_WIDE)
+    terminal = stdout()
     if not counted:
         terminal.print("no entry differs")
         return counted
@@ -99,8 +97,3 @@ def _print_csv(changes: "Iterable[EntryChange]") -> Counter[str]:
         counted[each.change] += 1
         writer.writerow(csv_row(getattr(each, name) for name in names))
     return counted
-
-
-def _fail(message: str) -> NoReturn:
-    typer.echo(f"hinpaint: {message}", err=True)
-    raise typer.Exit(_TROUBLE)

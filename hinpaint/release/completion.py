@@ -11,7 +11,7 @@ from hinpaint.release import dictionary
 from hinpaint.release.blocks import name_dictionaries, quoted, tags_of
 from hinpaint.release.symmetry import Placement
 
-METHOD = "TD-Paint inpainting"
+METHOD = "score-based diffusion inpainting"
 METHOD_DOI = "10.1038/s41524-026-02090-1"
 _OWN_DICTIONARY = (dictionary.NAME, dictionary.VERSION, dictionary.NAME)
 # Name, version and place as AiiDA's exporter of TCOD files gives them.

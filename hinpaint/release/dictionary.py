@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from gemmi import cif
 
 from hinpaint.release.items import ITEMS, ORIGINALS, Item
+from hinpaint.tabledoc import table_markdown
 
 NAME = "cif_hinpaint.dic"
 VERSION = "1.0.0"
@@ -66,13 +67,13 @@ def dictionary_text() -> str:
 
 def items_markdown() -> str:
     """Table of the items for docs/cif.md, which a test keeps in step."""
-    lines = ["| item | type | meaning |", "| --- | --- | --- |"]
+    rows = []
     for item in ITEMS:
         states = " ".join(f"`{value}`: {text}" for value, text in item.values.items())
         unit = "" if item.units == "none" else f", {item.units.replace('_', ' ')}"
         limits = "" if item.low is None and item.high is None else f", {_range(item)}"
-        lines.append(f"| `{item.tag}` | {item.contents}{unit}{limits} | {f'{item.text} {states}'.strip()} |")
-    return "\n".join(lines)
+        rows.append((f"`{item.tag}`", f"{item.contents}{unit}{limits}", f"{item.text} {states}".strip()))
+    return table_markdown(("item", "type", "meaning"), rows)
 
 
 def _range(item: Item) -> str:

@@ -71,7 +71,7 @@ ITEMS = (
         "review": "A person should look at it.",
         "reject": "It should not be used."}),
     Item("doubts", "Codes of what speaks against the placed sites, separated by blanks; '.' when nothing does. "
-         "Their meanings are in docs/confidence.md of hinpaint."),
+         "Their meanings are in docs/tables.md of hinpaint."),
     Item("gap_eV_per_atom", "Energy of the next arrangement found above the released one, relative to it, for each "
          "atom; '.' when no other arrangement was found.", "Real", "electron_volts"),
     Item("source_sha256", "SHA-256 of the source record as it was read, in hexadecimal.", "Code"),

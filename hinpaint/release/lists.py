@@ -32,7 +32,7 @@ def write_lists(connection: duckdb.DuckDBPyConnection, folder: Path) -> None:
             cursor.execute(f"SELECT {', '.join(names)} FROM {rest} ORDER BY entry_key")  # noqa: S608 - names of ours
             _write(folder / name, names, cursor)
 
-    write("holdings.csv", _HELD, "holdings")
+    write("holdings.csv", _HELD, "(SELECT * REPLACE (round(confidence, 3) AS confidence) FROM holdings)")
     write("changed.csv", _CHANGED, "changes WHERE change <> 'removed'")
     write("removed.csv", _REMOVED, "changes WHERE change = 'removed'")
     write("not_released.csv", ("entry_key", "reason", "detail"), "stopped")

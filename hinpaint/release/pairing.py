@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
-from hinpaint.crystal import Crystal, FloatArray, minimum_image_distances
+from hinpaint.crystal import Crystal, FloatArray
+from hinpaint.deciding.matching import host_fixed_distances
 
 MOVED_A = 1e-3
 """A site that lies further from where it was has moved, ångström."""
@@ -62,6 +62,4 @@ def paired_distances(lattice: FloatArray, old: FloatArray, new: FloatArray) -> F
         straight = np.linalg.norm((delta - np.round(delta)) @ lattice, axis=1)
         if straight.max() <= MOVED_A:
             return np.asarray(straight, dtype=np.float64)
-    distances = minimum_image_distances(lattice, old, new)
-    rows, columns = linear_sum_assignment(distances**2)
-    return np.asarray(distances[rows, columns], dtype=np.float64)
+    return host_fixed_distances(lattice, old, new)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hinpaint.config import Config
+from hinpaint.doubts import DOUBTS, Doubt
 from hinpaint.jobs import library_versions
 from hinpaint.release.completion import METHOD, METHOD_DOI
 from hinpaint.whynot import EXPLANATIONS, Reason
@@ -45,9 +46,16 @@ calculation, and not named `energy` for that reason.
 """
 
 
+_GRADES = """\
+Advice from the calibrated confidence and the doubts: `accept` can be taken as it is, at `review` a person should look,
+`reject` should not be used. The view `most_uncertain` of the catalog lists the entries to look at first.
+
+"""
 _RATES = """\
 Any-of-k rates over the entries with a reference, with 95 % bootstrap intervals. A trial counts for LES when it matches
-the reference or is lower in energy; `chance_` rows are random placement through the same chain.
+the reference (`structural`) or is lower in energy (`lower`). `match_raw` and `match_h_only` are matches as placed and
+with the placed sites relaxed, `strict_` asks that every site lies near its true place on the fixed host, `released_les`
+is LES of the candidate alone, and `chance_` rows are random placement through the same chain.
 
 """
 
@@ -63,6 +71,8 @@ class Report:
         les: (metric, k, rate, low, high, entries), rates from 0 to 1.
         licences: (database, version, licence, records, released).
         not_released: (reason, detail, number), the most frequent first.
+        grades: (grade, number) of changed entries.
+        doubts: (doubt, number) of changed entries; one can have several.
         changes: (change, number) since the release before.
         since: version of the release before; None without one.
         advice: what the changes ask for when the version is too low; None when it is not.
@@ -75,6 +85,8 @@ class Report:
     les: Sequence[tuple[Any, ...]]
     licences: Sequence[tuple[Any, ...]]
     not_released: Sequence[tuple[Any, ...]]
+    grades: Sequence[tuple[Any, ...]]
+    doubts: Sequence[tuple[Any, ...]]
     changes: Sequence[tuple[Any, ...]]
     since: str | None
     advice: str | None
@@ -95,6 +107,9 @@ def write_readme(config: Config, report: Report) -> str:
         "## Files\n\n" + _FILES.rstrip(),
         "## What changed\n\n" + _changes(report),
         "## What was done\n\n" + _table(("mode", "action", "entries"), report.actions),
+        "### Grades of the changed entries\n\n" + _GRADES + _table(("grade", "entries"), report.grades),
+        "Doubts, of which an entry can have several:\n\n"
+        + _table(("doubt", "meaning", "entries"), _meant(report.doubts)),
         "### Symmetry of the released CIFs\n\n" + _table(("symmetry", "entries"), report.symmetry),
         "## Why not\n\n" + _table(("stage", "reason", "meaning", "entries"), _explained(report.whynot)),
         "### Not released\n\n" + _table(("reason", "detail", "entries"), report.not_released),
@@ -136,6 +151,10 @@ def _citation(config: Config) -> str:
 def _explained(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     known = {reason.value: EXPLANATIONS[Reason(reason)] for reason in Reason}
     return [(stage, reason, known.get(reason, ""), count) for stage, reason, count in rows]
+
+
+def _meant(rows: Sequence[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    return [(doubt, DOUBTS[Doubt(doubt)].text, count) for doubt, count in rows]
 
 
 def _percent(row: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -10,15 +10,13 @@ import numpy as np
 from gemmi import cif
 
 from hinpaint.crystal import Crystal, FloatArray
+from hinpaint.release.blocks import CELL_TAGS
 from hinpaint.release.symmetry import short_lengths
 from hinpaint.sources.cif import parse_cif
 from hinpaint.sources.geometry import MERGE_A, expand
 from hinpaint.whynot import Stop
 
 TOLERANCE_A = 1e-3
-_NEEDED = (
-    "_cell_length_a", "_cell_length_b", "_cell_length_c", "_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma",
-)  # fmt: skip
 _OPERATORS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
 _SITE_TAGS = tuple(f"_atom_site_{name}" for name in ("label", "type_symbol", "fract_x", "fract_y", "fract_z"))
 
@@ -114,7 +112,7 @@ def _by_pymatgen(text: str) -> ReadBack:
     from pymatgen.io.cif import CifParser
 
     reduced = _reduced(_site_block(cif.read_string(text)))
-    longest = max(float(cif.as_number(reduced.sole_block().find_value(tag))) for tag in _NEEDED[:3])
+    longest = max(float(cif.as_number(reduced.sole_block().find_value(tag))) for tag in CELL_TAGS[:3])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         parser = CifParser.from_str(
@@ -129,7 +127,7 @@ def _reduced(block: cif.Block) -> cif.Document:
     """Cell, operators and sites with coordinates, and nothing else."""
     document = cif.Document()
     small = document.add_new_block("reduced")
-    for tag in _NEEDED:
+    for tag in CELL_TAGS:
         small.set_pair(tag, block.find_value(tag) or "90")
     for tag in _OPERATORS:
         operators = list(block.find_values(tag))

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hinpaint.crystal import FloatArray
+from hinpaint.deciding.matching import KEPT_A
 
-TOLERANCE_A = 0.25
-"""Largest distance between an added site and its image; half of it is about what relaxation leaves undecided."""
+TOLERANCE_A = KEPT_A
+"""Largest distance between an added site and its image."""
 EXACT_A = 1e-5
 """Residual after averaging; anything larger means that the permutations were no group action."""
 

@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 
 from hinpaint.crystal import Crystal
-from hinpaint.release.writing import file_name
+from hinpaint.ids import file_name
 
 NAME = "training.extxyz"
 _ROWS = 500

@@ -1,17 +1,16 @@
 """Write the CIFs of a release from the source texts, a row group at a time, so that memory stays bounded."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hinpaint.ids import EntryKey
+from hinpaint.ids import file_name
+from hinpaint.reduction import n_cells
 from hinpaint.release import ledger
 from hinpaint.release.entry import Changed, Released, release_entry
 from hinpaint.release.holdings import holding
@@ -20,7 +19,6 @@ from hinpaint.store import StoreError, read_batches
 from hinpaint.tables import ALL_TABLES, SOURCE_TEXT
 from hinpaint.whynot import Reason, Stop
 
-_MAX_NAME = 200
 _SAY_EVERY = 500
 _LINES = 1000
 _CHANGING = "action IN ('completed', 'replaced') AND entry_key NOT IN (SELECT entry_key FROM stopped)"
@@ -109,16 +107,3 @@ def _h_only_energies(
     found = connection.execute(query).fetchall()
     connection.unregister("wanted")
     return {key: energy * n_cells(tasks[key]["supercell"]) for key, energy in found if key in tasks}
-
-
-def n_cells(supercell: Sequence[int]) -> int:
-    """How many of a task's cells fill the source's, from 9 integers; 1 where nothing is said."""
-    return max(1, round(abs(float(np.linalg.det(np.reshape(supercell, (3, 3))))))) if len(supercell) == 9 else 1
-
-
-def file_name(key: str) -> str:
-    """File-safe name of an entry; a name longer than file systems take ends in a hash instead."""
-    name = EntryKey.parse(key).file_name
-    if len(name) <= _MAX_NAME:
-        return name
-    return f"{name[: _MAX_NAME - 17]}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"

@@ -3,19 +3,21 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from hinpaint.terminal import fail, stdout
+
 if TYPE_CHECKING:
     from hinpaint.single.reading import Read
     from hinpaint.single.trials import Candidate, Progress, Tools
 
-_WIDE = 200  # a table that goes into a file or a pipe has no terminal to fit in
 _MOST_COUNTS = 20
 
 
@@ -28,7 +30,7 @@ def inpaint(  # noqa: PLR0913, PLR0917 - the options of one command
         typer.Option(help="sites to place in the cell, or FIRST:LAST to compare counts; default: what the record says"),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="trials (of each count)")] = 10,
-    sampler: Annotated[str, typer.Option(help="td, renoise, ...: `hinpaint config` tells them all")] = "td",
+    sampler: Annotated[str, typer.Option(help="renoise, td, ...: `hinpaint config` tells them all")] = "renoise",
     steps: Annotated[int, typer.Option(min=1, help="denoising steps")] = 50,
     model: Annotated[str, typer.Option(help="shipped weights by name, or a .safetensors file")] = "td-small",
     potential: Annotated[str, typer.Option(help="interatomic potential")] = "sevennet-0",
@@ -48,38 +50,38 @@ def inpaint(  # noqa: PLR0913, PLR0917 - the options of one command
     from hinpaint.single.deciding import choose
     from hinpaint.single.reading import CannotCompleteError, read_cif
     from hinpaint.single.show import print_decision, print_read, print_trials
-    from hinpaint.single.trials import jobs_of, run_trials
+    from hinpaint.single.trials import jobs_of
     from hinpaint.single.writing import completed_cif, page
 
-    stdout = Console() if Console().is_terminal else Console(width=_WIDE)
+    console = stdout()
+    if trajectory is not None and sampler == "random":
+        fail("--trajectory: random placement takes no way that could be written")
     try:
         counts = _counts(n_missing)
         read = read_cif(source, element, counts[0] if counts else None)
         if len(counts) <= 1:
-            print_read(stdout, read)
+            print_read(console, read)
         tools = _tools(model, potential, sampler, steps, seed, device)
-        with _bars() as progress:
-            if len(counts) > 1:
-                read, candidates = _scanned(stdout, read, counts, trials, tools, progress)
-            else:
-                candidates = run_trials(read, trials, tools, progress)
-        print_trials(stdout, read, candidates)
-        chosen = choose(
-            read, candidates, trials, Les().tol_mev_per_atom, Grades(), tools.potential.name, tools.model.sha256
-        )
-        text = completed_cif(read, chosen)
-        html_text = page(read, candidates, chosen, tools) if html else ""
+        read, candidates = _candidates(console, read, counts, trials, tools)
+        print_trials(console, read, candidates)
+        tolerance, name, sha256 = Les().tol_mev_per_atom, tools.potential.name, tools.model.sha256
+        chosen = choose(read, candidates, trials, tolerance, Grades(), name, sha256)
+        texts = {out: completed_cif(read, chosen)}
+        texts |= {html: page(read, candidates, chosen, tools)} if html else {}
         if trajectory is not None:
             job = jobs_of(read, trials)[chosen.candidate.trial]
             write_trajectory(trajectory, job, tools.sampler, seed, tools.model)
     except (CannotCompleteError, ConfigError, ModelError, PotentialError) as error:
-        typer.echo(f"hinpaint: {error}", err=True)
-        raise typer.Exit(1) from error
-    print_decision(stdout, chosen)
-    write_atomic(out, lambda handle: handle.write(text.encode()))
-    if html is not None:
-        write_atomic(html, lambda handle: handle.write(html_text.encode()))
-    typer.echo(f"trial {chosen.candidate.trial} written to {out}" + (f", its page to {html}" if html else ""))
+        fail(error)
+    print_decision(console, chosen)
+    for path, text in texts.items():
+        write_atomic(path, partial(_write, text))
+    written = ", ".join(str(path) for path in (out, html, trajectory) if path is not None)
+    typer.echo(f"trial {chosen.candidate.trial} written to {written}")
+
+
+def _write(text: str, handle: IO[bytes]) -> None:
+    handle.write(text.encode())
 
 
 def _counts(text: str | None) -> list[int]:
@@ -112,6 +114,18 @@ def _tools(model: str, potential: str, sampler: str, steps: int, seed: int, devi
     weights, loaded = load_model(model, where), load_potential(settings, where)
     canary.check(loaded)
     return Tools(sampling, weights, loaded, Relax(), seed)
+
+
+def _candidates(
+    console: Console, read: "Read", counts: list[int], trials: int, tools: "Tools"
+) -> "tuple[Read, list[Candidate]]":
+    """Make the trials, of several counts where they are to be compared."""
+    from hinpaint.single.trials import run_trials
+
+    with _bars() as progress:
+        if len(counts) > 1:
+            return _scanned(console, read, counts, trials, tools, progress)
+        return read, run_trials(read, trials, tools, progress)
 
 
 def _scanned(

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from hinpaint.confidence import shipped
 from hinpaint.config import Grades
-from hinpaint.decision import ACTIONS, Decisions, Geometries, Subjects, decide
-from hinpaint.les import Verdicts
+from hinpaint.deciding.confidence import shipped
+from hinpaint.deciding.decision import ACTIONS, Decisions, Geometries, Subjects, decide
+from hinpaint.deciding.les import Verdicts
 from hinpaint.reduction import expand_sites
 from hinpaint.single.reading import CannotCompleteError, Read
 from hinpaint.single.trials import Candidate

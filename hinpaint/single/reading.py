@@ -3,12 +3,10 @@
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
 from hinpaint.crystal import Crystal
-from hinpaint.decision import COUNT_UNSURE
+from hinpaint.deciding.decision import COUNT_UNSURE
 from hinpaint.evidence import Evidence, weigh
-from hinpaint.reduction import IDENTITY, find_supercell, lattice_points, reduce_sites
+from hinpaint.reduction import IDENTITY, find_supercell, n_cells, reduce_sites
 from hinpaint.sources import parse_record
 from hinpaint.sources.archive import read_files
 from hinpaint.sources.records import ParsedRecord
@@ -52,7 +50,7 @@ class Read:
     @property
     def n_cells(self) -> int:
         """Primitive cells in the cell of the file."""
-        return len(lattice_points(np.array(self.supercell).reshape(3, 3)))
+        return n_cells(self.supercell)
 
     @property
     def primitive_host(self) -> Crystal:

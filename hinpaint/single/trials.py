@@ -4,13 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from hinpaint.appraisal import Appraisal, survey
-from hinpaint.arrangements import End, Member
 from hinpaint.config import Relax
 from hinpaint.crystal import FloatArray
+from hinpaint.deciding.appraisal import Appraisal, survey
+from hinpaint.deciding.arrangements import End, Member
+from hinpaint.deciding.matching import host_operations
 from hinpaint.diffusion.checkpoints import LoadedModel
 from hinpaint.diffusion.samplers import PlacementJob, place
-from hinpaint.matching import host_operations
 from hinpaint.planning import host_sha256
 from hinpaint.relaxation.batch import Level, RelaxJob
 from hinpaint.relaxation.engine import RelaxOutcome

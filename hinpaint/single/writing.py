@@ -8,7 +8,7 @@ from hinpaint.doubts import DOUBTS, Doubt
 from hinpaint.jobs import library_versions
 from hinpaint.pages.entry import single_page
 from hinpaint.pages.facts import decision_facts
-from hinpaint.pages.model import EntryPage, Fact, TrialView
+from hinpaint.pages.model import CANDIDATE, EntryPage, Fact, TrialView
 from hinpaint.reduction import expand_sites
 from hinpaint.release.completion import Completion
 from hinpaint.release.entry import Changed, release_entry
@@ -78,7 +78,7 @@ def _view(read: Read, candidate: Candidate, chosen: Chosen) -> TrialView:
     outcome = "passed" if stop is None else stop.reason.value
     return TrialView(
         trial=candidate.trial,
-        outcome="released" if candidate is chosen.candidate else outcome,
+        outcome=CANDIDATE if candidate is chosen.candidate else outcome,
         energy_mev_per_atom=None if energy is None else 1000.0 * (energy - chosen.row["energy_ev"]) / n_sites,
         arrangement=candidate.member.arrangement if candidate.member else None,
         frac=expand_sites(candidate.placed, read.supercell) if candidate.member else None,

@@ -10,10 +10,10 @@ import duckdb
 
 from hinpaint.catalog import build
 from hinpaint.config import Config
-from hinpaint.decision import COUNT_UNSURE
+from hinpaint.deciding.decision import COUNT_UNSURE
+from hinpaint.deciding.judging import SHARD_TABLES, concatenate, join, judge
+from hinpaint.deciding.les import EntryLes, summarise
 from hinpaint.jobs import Job, job
-from hinpaint.judging import SHARD_TABLES, concatenate, join, judge
-from hinpaint.les import EntryLes, summarise
 from hinpaint.store import read_table
 from hinpaint.tables import ALL_TABLES, DECISIONS, LES_ENTRY, LES_SUMMARY, WHYNOT
 

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from hinpaint.appraisal import survey
-from hinpaint.arrangements import End
 from hinpaint.config import Config
 from hinpaint.crystal import Crystal
+from hinpaint.deciding.appraisal import survey
+from hinpaint.deciding.arrangements import End
+from hinpaint.deciding.matching import Operations, compare, host_operations, matcher_settings
 from hinpaint.jobs import Job, job
-from hinpaint.matching import Operations, compare, host_operations, matcher_settings
 from hinpaint.store import read_table, write_table
 from hinpaint.tables import ARRANGEMENTS, MATCHES, REFERENCE, RELAXED, TASKS, TRIALS
 

@@ -123,6 +123,7 @@ def _report(
         "SELECT (SELECT count(*) FROM run.records), (SELECT count(*) FROM run.entries), (SELECT count(*) FROM lines), "
         "(SELECT count(*) FROM stopped)"
     )[0]
+    changed = "FROM run.decisions WHERE action <> 'unchanged'"
     return Report(
         actions=ask("SELECT mode, action, count(*) FROM run.decisions GROUP BY ALL ORDER BY ALL"),
         symmetry=ask("SELECT symmetry, count(*) FROM holdings WHERE symmetry IS NOT NULL GROUP BY ALL ORDER BY ALL"),
@@ -137,6 +138,11 @@ def _report(
         ),
         not_released=ask(
             "SELECT reason, detail, count(*) AS n FROM stopped GROUP BY ALL ORDER BY n DESC, reason, detail LIMIT 20"
+        ),
+        grades=ask(f"SELECT grade, count(*) {changed} AND grade IS NOT NULL GROUP BY ALL ORDER BY ALL"),
+        doubts=ask(
+            f"SELECT doubt, count(*) AS n FROM (SELECT unnest(doubts) AS doubt {changed}) GROUP BY ALL "  # noqa: S608 - of ours
+            "ORDER BY n DESC, doubt"
         ),
         changes=sorted(changes.items()),
         since=version_of(previous) if previous else None,

@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from hinpaint.catalog import build
-from hinpaint.les import any_of_k
+from hinpaint.deciding.les import any_of_k
 from hinpaint.tables import (
     ALL_TABLES,
     DECISIONS,

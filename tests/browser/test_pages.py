@@ -12,9 +12,9 @@ from PIL import Image
 from playwright.sync_api import Browser, Page
 from watched import Watched
 
+from hinpaint.ids import file_name
 from hinpaint.pages.entry import single_page
 from hinpaint.pages.gather import entry_pages
-from hinpaint.release.writing import file_name
 
 pytestmark = pytest.mark.browser
 ENTRY = "entry/made~1~0000001.html"

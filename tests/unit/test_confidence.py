@@ -7,8 +7,8 @@ import pytest
 from hinpaint.calibration.fit import calibration_error, cross_validate, fit, measures, reliability
 from hinpaint.calibration.samples import Samples
 from hinpaint.calibration.text import with_numbers
-from hinpaint.confidence import FEATURES, Agreement, ConfidenceModel, features, grade, shipped
 from hinpaint.config import Grades
+from hinpaint.deciding.confidence import FEATURES, Agreement, ConfidenceModel, features, grade, shipped
 
 ROOT = Path(__file__).parents[2]
 CARD = json.loads((ROOT / "hinpaint/models/confidence.json").read_text())

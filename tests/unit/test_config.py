@@ -81,6 +81,21 @@ def test_a_sampler_that_cannot_use_the_weights_is_one_line(values) -> None:
     assert parse_config({**values, "sampler": {"name": "renoise", "n_steps": 25}}).sampler.n_steps == 25
 
 
+@pytest.mark.parametrize(
+    ("card", "message"),
+    [
+        ('{"sha256": "a"}', "has no conditioning"), ("{}", "has no conditioning and no sha256"), ("[]", "no card"),
+        ("{", "not JSON"), ('{"sha256": "a", "conditioning": "magic"}', "which has magic; samplers that can: none"),
+    ],
+)  # fmt: skip
+def test_a_card_that_says_too_little_is_one_line(values, tmp_path, card: str, message: str) -> None:
+    (tmp_path / "own.safetensors").write_bytes(b"x")
+    (tmp_path / "own.json").write_text(card)
+    with pytest.raises(ConfigError, match=message) as caught:
+        parse_config({**values, "model": str(tmp_path / "own.safetensors")})
+    assert "\n" not in str(caught.value)
+
+
 def test_noise_must_fall(values) -> None:
     with pytest.raises(ConfigError, match="sigma_end lies above sigma_start"):
         parse_config({**values, "sampler": {"sigma_start": 0.1, "sigma_end": 0.2}})

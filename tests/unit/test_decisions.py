@@ -4,11 +4,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hinpaint.confidence import shipped
 from hinpaint.config import Grades
-from hinpaint.decision import Decisions, Geometries, Subjects, decide
+from hinpaint.deciding.confidence import shipped
+from hinpaint.deciding.decision import Decisions, Geometries, Subjects, decide
+from hinpaint.deciding.les import Verdicts
 from hinpaint.doubts import Doubt
-from hinpaint.les import Verdicts
 
 # A trial: (number, energy), and what differs from a good one.
 Trial = dict[str, Any]

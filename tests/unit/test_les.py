@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hinpaint.les import NO_TRIAL, Verdicts, any_of_k, bootstrap_interval, count_entries, released, summarise
+from hinpaint.deciding.les import NO_TRIAL, Verdicts, any_of_k, bootstrap_interval, count_entries, released, summarise
 
 GOOD: dict[str, Any] = {
     "entry": 0, "trial": 0, "match_raw": True, "match_h_only": True, "match_full": True, "h_max_raw_a": 0.1,

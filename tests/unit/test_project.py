@@ -14,11 +14,10 @@ PINS = dict(pin.split("==") for pin in PROJECT["tool"]["uv"]["constraint-depende
 RULES = sorted((ROOT / "rules").glob("*.smk"))
 # Of two rooms the later one may import the earlier one.
 ROOMS = (
-    "whynot", "ids", "codes", "doubts", "files", "isolation", "progress", "block", "sampling", "config", "schema",
-    "tables", "tabledoc", "store", "rng", "crystal", "reduction", "gates", "jobs", "journal", "sources", "evidence",
-    "reading", "planning", "diffusion", "relaxation", "matching", "arrangements", "appraisal", "les", "confidence",
-    "decision", "judging", "catalog", "release", "pages", "scripting", "calibration", "single", "checking", "status",
-    "rerun", "stages", "census", "cli",
+    "whynot", "ids", "codes", "doubts", "files", "isolation", "progress", "terminal", "block", "sampling", "config",
+    "schema", "tables", "tabledoc", "store", "rng", "crystal", "reduction", "gates", "jobs", "journal", "sources",
+    "evidence", "reading", "planning", "diffusion", "relaxation", "deciding", "catalog", "release", "pages",
+    "scripting", "calibration", "single", "checking", "status", "rerun", "stages", "census", "cli",
 )  # fmt: skip
 
 
@@ -56,6 +55,17 @@ def test_sizes() -> None:
             assert len(path.read_text().splitlines()) <= 30, path
     for path in (ROOT / "hinpaint").rglob("*.py"):
         assert len(path.read_text().splitlines()) <= 330, path
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """Pytest would collect neither: to it they are one module."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert len(names) == len(set(names)), sorted(names)
+
+
+def test_test_files_stay_readable() -> None:
+    for path in (ROOT / "tests").rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 450, path
 
 
 def test_rooms_import_only_rooms_before_them() -> None:

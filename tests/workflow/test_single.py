@@ -4,6 +4,7 @@ import re
 import sys
 from pathlib import Path
 
+import ase.io
 import gemmi
 import pytest
 from workspace import EXAMPLES, Workspace
@@ -17,8 +18,8 @@ def command(*arguments: str) -> list[str]:
 
 @pytest.mark.slow
 def test_portlandite_gets_its_hydrogen(tmp_path: Path) -> None:
-    out, page = tmp_path / "out.cif", tmp_path / "page.html"
-    options = ("--trials", "4", "--html", str(page))
+    out, page, way = tmp_path / "out.cif", tmp_path / "page.html", tmp_path / "way.extxyz"
+    options = ("--trials", "4", "--html", str(page), "--trajectory", str(way))
     done = Workspace(tmp_path).run(command(str(PORTLANDITE), "-o", str(out), *options))
     assert done.returncode == 0, done.stdout
     assert "3 known sites, 2 H to place" in done.stdout
@@ -29,6 +30,9 @@ def test_portlandite_gets_its_hydrogen(tmp_path: Path) -> None:
     small = gemmi.read_small_structure(str(out))
     oxygen, hydrogen = ([s for s in small.get_all_unit_cell_sites() if s.element.name == name] for name in ("O", "H"))
     assert len(hydrogen) == 2
+    frames = ase.io.read(way, ":")
+    assert len(frames) == 51  # what the network saw in 50 steps, and the result
+    assert f"trial {frames[-1].info['trial']} written to {out}, {page}, {way}" in done.stdout.replace("\n", " ")
     for h in hydrogen:
         nearest = min(
             small.cell.find_nearest_image(
@@ -77,3 +81,10 @@ def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path, name: str, mess
     assert len(lines) == 1
     assert re.search(message, lines[0])
     assert not (tmp_path / "out.cif").exists()
+
+
+def test_random_placement_has_no_trajectory(tmp_path: Path) -> None:
+    options = ("-o", str(tmp_path / "out.cif"), "--sampler", "random", "--trajectory", str(tmp_path / "way.extxyz"))
+    done = Workspace(tmp_path).run(command(str(PORTLANDITE), *options))
+    assert done.returncode == 1
+    assert "hinpaint: --trajectory: random placement" in done.stdout

@@ -1,10 +1,12 @@
 """The way of one trial, frame by frame."""
 
+import io
 from pathlib import Path
 
 from hinpaint.diffusion.checkpoints import LoadedModel
 from hinpaint.diffusion.samplers.family import denoise
 from hinpaint.diffusion.samplers.jobs import PlacementJob
+from hinpaint.files import write_atomic
 from hinpaint.sampling import Sampler
 
 
@@ -35,5 +37,7 @@ def write_trajectory(path: Path, job: PlacementJob, settings: Sampler, seed: int
         image.info.update(trial=job.trial, t=frame.t, sigma=sigma)
         image.set_array("known", crystal.known)
         atoms.append(image)
-    write(path, atoms, format="extxyz")
+    text = io.StringIO()
+    write(text, atoms, format="extxyz")
+    write_atomic(path, lambda handle: handle.write(text.getvalue().encode()))
     return len(atoms)

@@ -16,6 +16,7 @@ from made_catalog import HOSTILE, make_catalog
 from sample_crystals import random_crystal
 
 from hinpaint.crystal import minimum_image_distances
+from hinpaint.ids import file_name
 from hinpaint.pages import gather, rows
 from hinpaint.pages.entry import MAX_TRIALS, page_data, single_page
 from hinpaint.pages.figures import NAMES, caption, figures
@@ -24,7 +25,6 @@ from hinpaint.pages.geometry import REACH_A, nearest_host
 from hinpaint.pages.model import EntryPage, TrialView
 from hinpaint.pages.render import formula, script_data
 from hinpaint.pages.site import write_site
-from hinpaint.release.writing import file_name
 
 ROOT = Path(__file__).parents[2]
 VENDOR = ROOT / "hinpaint/pages/vendor"

@@ -15,7 +15,9 @@ Operations = list[tuple[FloatArray, FloatArray]]
 """Symmetry operations: rotations (3, 3) and translations (3,) in fractional coordinates."""
 
 _HOST_SYMPREC_A = 0.1
-_KEPT_A = 0.25  # as in the release, which moves sites by so much to where an operation wants them
+KEPT_A = 0.25
+"""An operation is kept where every placed site has an image this near: half of it is about what relaxation leaves
+undecided. A release moves sites by so much to where an operation wants them."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def same_within(lattice: FloatArray, moved: FloatArray, reference: FloatArray, b
 
 def kept_operations(lattice: FloatArray, placed: FloatArray, operations: Operations) -> int:
     """How many of the operations carry placed sites (n, 3) into themselves, every site to within 0.25 Å."""
-    near = close_distances(lattice, images(placed, operations), placed) < _KEPT_A
+    near = close_distances(lattice, images(placed, operations), placed) < KEPT_A
     return int(near.any(axis=2).all(axis=1).sum())
 
 

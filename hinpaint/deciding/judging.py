@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from hinpaint.confidence import shipped
 from hinpaint.config import Config
 from hinpaint.crystal import IntArray
-from hinpaint.decision import ACTIONS, Decisions, Geometries, Subjects, decide
-from hinpaint.les import NO_TRIAL, EntryLes, Verdicts, count_entries
+from hinpaint.deciding.confidence import shipped
+from hinpaint.deciding.decision import ACTIONS, Decisions, Geometries, Subjects, decide
+from hinpaint.deciding.les import NO_TRIAL, EntryLes, Verdicts, count_entries
 from hinpaint.reduction import IDENTITY, expand_sites
 from hinpaint.store import to_table
 from hinpaint.tables import DECISIONS, LES_ENTRY, SCHEMA_VERSION, WHYNOT, Table

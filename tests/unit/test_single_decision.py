@@ -1,20 +1,25 @@
 """One structure is decided as a run over a database decides it: same trials, same decision."""
 
+import re
 from dataclasses import asdict, replace
+from inspect import signature
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from hinpaint.config import Grades, load_config
-from hinpaint.judging import SHARD_TABLES, join, judge
-from hinpaint.matching import host_operations
+from hinpaint.config import Config, Grades, Relax, load_config
+from hinpaint.deciding.judging import SHARD_TABLES, join, judge
+from hinpaint.deciding.matching import host_operations
 from hinpaint.relaxation.engine import RelaxOutcome
+from hinpaint.sampling import Sampler
+from hinpaint.single.command import inpaint
 from hinpaint.single.deciding import choose
 from hinpaint.single.reading import CannotCompleteError, Read, read_cif
 from hinpaint.single.scan import Count, best, steps_ev
-from hinpaint.single.trials import Candidate, compared
-from hinpaint.single.writing import completed_cif
+from hinpaint.single.trials import Candidate, Tools, compared
+from hinpaint.single.writing import completed_cif, page
 from hinpaint.stages.match import group_task
 from hinpaint.store import to_table
 from hinpaint.tables import ALL_TABLES
@@ -123,3 +128,20 @@ def test_counts_compare_by_what_each_step_gains(read: Read) -> None:
     assert [each.read.count_unsure for each in counts] == [True, False, True, True]
     with pytest.raises(CannotCompleteError):
         best(counts[2:3])
+
+
+def test_the_command_has_the_defaults_of_a_configuration() -> None:
+    given = {name: each.default for name, each in signature(inpaint).parameters.items()}
+    fields = Config.model_fields
+    sampler, potential = Sampler(), fields["potential"].default
+    assert (given["sampler"], given["steps"]) == (sampler.name, sampler.n_steps)
+    assert (given["model"], given["potential"]) == (fields["model"].default, potential.name)
+    assert (given["trials"], given["element"]) == (fields["trials"].default, fields["element"].default)
+
+
+def test_the_page_draws_the_candidate(read: Read, candidates: list[Candidate], tiny_model) -> None:
+    potential = SimpleNamespace(name="p")
+    tools = Tools(Sampler(), tiny_model, potential, Relax(), 0)
+    chosen = choose(read, candidates, 4, 1.0, Grades(), "p", "m")
+    text = page(read, candidates, chosen, tools)
+    assert re.findall(r'"number":(\d),[^{}]*"outcome":"candidate"', text) == ["1"]

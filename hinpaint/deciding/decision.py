@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hinpaint.confidence import Agreement, ConfidenceModel, agreement, features, grade
 from hinpaint.config import Grades
 from hinpaint.crystal import BoolArray, FloatArray, IntArray
+from hinpaint.deciding.confidence import Agreement, ConfidenceModel, agreement, features, grade
+from hinpaint.deciding.les import NO_TRIAL, Verdicts
 from hinpaint.doubts import Doubt, needs_review
-from hinpaint.les import NO_TRIAL, Verdicts
 from hinpaint.whynot import Reason, Stop
 
 CLOSE_RIVAL_MEV_PER_ATOM = 5.0

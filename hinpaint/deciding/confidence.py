@@ -16,10 +16,12 @@ import numpy as np
 
 from hinpaint.config import Grades
 from hinpaint.crystal import BoolArray, FloatArray, IntArray
-from hinpaint.les import Verdicts, released
+from hinpaint.deciding.les import Verdicts, released
 
 FEATURES = ("agreement", "gap", "strain", "n_unknown")
 TARGETS = ("match", "strict")
+GRADES = ("accept", "review", "reject")
+"""What a grade can be, the best first."""
 
 _GAP_MEV_PER_ATOM = 50.0  # beyond this a rival is no rival
 _STRAIN_MEV_PER_ATOM = 10.0  # beyond this more of it says no more: best of five bounds in cross-validation
