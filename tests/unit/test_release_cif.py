@@ -146,7 +146,8 @@ def test_provenance_items() -> None:
     block = cif.read_string(text)[0]
     expected = {
         "version": "0.1.0", "action": "completed", "sites_added": "2", "element": "H", "energy_eV": "-12.500000",
-        "method": "score-based diffusion inpainting", "method_doi": "10.1038/s41524-026-02090-1", "trials_agreeing": "7",
+        "method": "score-based diffusion inpainting", "method_doi": "10.1038/s41524-026-02090-1",
+        "trials_agreeing": "7",
         "model_sha256": "ab" * 32, "source_sha256": "cd" * 32, "potential": "sevennet-0", "symmetry": "kept",
         "symmetry_tolerance_A": "0.25",
     }  # fmt: skip
