@@ -10,6 +10,9 @@ from hinpaint.config import Grades
 from hinpaint.crystal import BoolArray, FloatArray
 from hinpaint.deciding.confidence import FEATURES, GRADES, TARGETS, ConfidenceModel, grade
 
+# Agreement and a far rival speak for a candidate, strain and many sites against it. Few entries can say the opposite by
+# accident; such a feature is left out of that model.
+_SIGNS = np.array([1.0, 1.0, -1.0, -1.0])
 _FOLDS = 10
 _REGULARISATION = 1.0  # scikit-learn's C on standardised features: its default
 _BINS = 10
@@ -33,17 +36,29 @@ def fit(samples: Samples, element: str, max_sites: int) -> ConfidenceModel:
         element: element they are of.
         max_sites: sites of the largest cell among them.
     """
-    from sklearn.linear_model import LogisticRegression
-
     mean, scale = samples.values.mean(axis=0), samples.values.std(axis=0) + 1e-9
-    standard = (samples.values - mean) / scale
     intercepts, weights = [], []
     for target in range(len(TARGETS)):
-        model = LogisticRegression(C=_REGULARISATION, max_iter=1000)
-        model.fit(standard, samples.right[:, target], sample_weight=samples.weight)
-        weights.append(model.coef_[0] / scale)
-        intercepts.append(model.intercept_[0] - float(weights[-1] @ mean))
+        intercept, weight = _logistic((samples.values - mean) / scale, samples.right[:, target], samples.weight)
+        weights.append(weight / scale)
+        intercepts.append(intercept - float(weights[-1] @ mean))
     return ConfidenceModel(np.array(intercepts), np.array(weights), mean, element, max_sites)
+
+
+def _logistic(standard: FloatArray, right: BoolArray, weight: FloatArray) -> tuple[float, FloatArray]:
+    """Intercept and weights (features,) of one model; features of the wrong sign are taken out one after the other."""
+    from sklearn.linear_model import LogisticRegression
+
+    kept = np.ones(len(FEATURES), dtype=bool)
+    while True:
+        model = LogisticRegression(C=_REGULARISATION, max_iter=1000)
+        model.fit(standard[:, kept], right, sample_weight=weight)
+        weights = np.zeros(len(FEATURES))
+        weights[kept] = model.coef_[0]
+        wrong = weights * _SIGNS
+        if wrong.min() >= 0.0:
+            return float(model.intercept_[0]), weights
+        kept[int(wrong.argmin())] = False
 
 
 def cross_validate(samples: Samples, element: str, max_sites: int) -> tuple[Samples, FloatArray]:
