@@ -120,9 +120,12 @@ def test_nothing_to_do_when_all_is_there(finished: Workspace) -> None:
 @pytest.mark.parametrize(
     ("deleted", "jobs"),
     [
-        ("trials/shard=0001.parquet", {"inpaint": 1, "relax": 1, "match": 1, "aggregate": 1, "release": 1, "all": 1}),
-        ("relaxed/shard=0000.parquet", {"relax": 1, "match": 1, "aggregate": 1, "release": 1, "all": 1}),
-        ("matches/shard=0000.parquet", {"match": 1, "aggregate": 1, "release": 1, "all": 1}),
+        (
+            "trials/shard=0001.parquet",
+            {"inpaint": 1, "relax": 1, "match": 1, "aggregate": 1, "figures": 1, "release": 1, "all": 1},
+        ),
+        ("relaxed/shard=0000.parquet", {"relax": 1, "match": 1, "aggregate": 1, "figures": 1, "release": 1, "all": 1}),
+        ("matches/shard=0000.parquet", {"match": 1, "aggregate": 1, "figures": 1, "release": 1, "all": 1}),
     ],
 )
 def test_deleted_shard_is_rebuilt_with_its_dependents_only(
@@ -142,7 +145,7 @@ def test_rebuilt_shard_gives_the_same_release(workspace: Workspace) -> None:
 def test_change_of_a_setting_redoes_what_depends_on_it(workspace: Workspace) -> None:
     text = (workspace.folder / "tiny.yaml").read_text()
     (workspace.folder / "les.yaml").write_text(text.replace("bootstrap: 50", "bootstrap: 60"))
-    assert planned_jobs(workspace, configfile="les.yaml") == {"aggregate": 1, "release": 1, "all": 1}
+    assert planned_jobs(workspace, configfile="les.yaml") == {"aggregate": 1, "figures": 1, "release": 1, "all": 1}
 
 
 def test_bad_configuration_is_one_line_before_anything_runs(workspace: Workspace) -> None:
