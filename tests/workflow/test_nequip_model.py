@@ -30,7 +30,7 @@ def _write_training_set(path: Path, n_structures: int = 48) -> None:
 
     from hinpaint.config import Potential
     from hinpaint.crystal import Crystal
-    from hinpaint.relaxation.canary import evaluate
+    from hinpaint.relaxation.batch import crystal_state, evaluate
     from hinpaint.relaxation.potentials import load_potential
 
     stream = np.random.default_rng(7)
@@ -41,8 +41,8 @@ def _write_training_set(path: Path, n_structures: int = 48) -> None:
         crystal = Crystal.build(lattice, species, _FRAC)
         moves = 0.08 * stream.standard_normal((5, 3)) @ np.linalg.inv(lattice)
         crystals.append(crystal.with_frac(_FRAC + moves))
-    images = []
-    for crystal, answer in zip(crystals, evaluate(load_potential(Potential()), crystals), strict=True):
+    potential, images = load_potential(Potential()), []
+    for crystal, answer in zip(crystals, evaluate(potential, crystal_state(potential, crystals)), strict=True):
         atoms = Atoms(species, scaled_positions=crystal.frac, cell=crystal.lattice, pbc=True)
         atoms.calc = SinglePointCalculator(atoms, energy=answer.energy, forces=answer.forces, stress=answer.stress)
         images.append(atoms)
