@@ -33,6 +33,7 @@ def test_job_hung_killed_out_of_memory_node_down_and_drained(
     running.wait_until(lambda: run.work("inpaint.py", 1))
     os.kill(run.work("inpaint.py", 1)[0], signal.SIGKILL)
 
+    running.wait_until(lambda: cluster.jobs("TIMEOUT", comment="rule_inpaint"))  # before the node goes, and it with it
     running.wait_until(lambda: cluster.jobs("RUNNING", comment="rule_match"), 800)
     cluster.set_node("down")
     running.wait_until(lambda: cluster.jobs("NODE_FAIL", comment="rule_match"))
