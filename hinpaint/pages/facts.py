@@ -20,30 +20,23 @@ _MODES = {
 }
 
 
-def decision_facts(decision: Row, n_passed: int) -> tuple[Fact, ...]:
-    """What was decided.
-
-    Args:
-        decision: row of ``decisions``.
-        n_passed: trials that count, where the row does not say.
-    """
-    n_trials = decision.get("n_trials")
-    passed = decision.get("n_passed", n_passed)
+def decision_facts(decision: Row) -> tuple[Fact, ...]:
+    """What was decided: a row of ``decisions``."""
     found = [
         ("Action", _ACTIONS.get(decision["action"], decision["action"])),
         ("Mode", _MODES.get(decision["mode"], decision["mode"])),
-        ("Grade", decision.get("grade")),
-        ("Confidence: the true structure", _number(decision.get("confidence"), "{:.2f}")),
-        ("Confidence: every site within 0.3 Å", _number(decision.get("confidence_strict"), "{:.2f}")),
+        ("Grade", decision["grade"]),
+        ("Confidence: the true structure", _number(decision["confidence"], "{:.2f}")),
+        ("Confidence: every site within 0.3 Å", _number(decision["confidence_strict"], "{:.2f}")),
         ("Candidate: trial", _number(decision["trial"], "{}")),
-        ("Trials that passed", f"{passed} of {n_trials}" if n_trials is not None else str(passed)),
-        ("Of these, agree with it", _number(decision.get("n_agree"), "{}")),
-        ("Arrangements found", _number(decision.get("n_arrangements"), "{}")),
-        ("Next arrangement above it", _number(decision.get("gap_mev_per_atom"), "{:.1f} meV/atom")),
+        ("Trials that passed", f"{decision['n_passed']} of {decision['n_trials']}"),
+        ("Of these, agree with it", _number(decision["n_agree"], "{}")),
+        ("Arrangements found", _number(decision["n_arrangements"], "{}")),
+        ("Next arrangement above it", _number(decision["gap_mev_per_atom"], "{:.1f} meV/atom")),
         ("Against the source's structure", _number(decision["delta_e_mev_per_atom"], "{:+.1f} meV/atom")),
         (f"{decision['element']} to its nearest neighbour", _range(decision, "d_xh_min_a", "d_xh_max_a")),
-        (f"Shortest {decision['element']}–{decision['element']}", _number(decision.get("d_hh_min_a"), "{:.2f} Å")),
-        ("Largest shift in relaxation", _number(decision.get("shift_a"), "{:.2f} Å")),
+        (f"Shortest {decision['element']}–{decision['element']}", _number(decision["d_hh_min_a"], "{:.2f} Å")),
+        ("Largest shift in relaxation", _number(decision["shift_a"], "{:.2f} Å")),
     ]
     return _kept(found)
 

@@ -72,12 +72,6 @@ def figures(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[str, Plot]]
             yield name, plot
 
 
-def has_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:
-    """The catalog has a table: an older one may lack it."""
-    query = "SELECT count(*) FROM duckdb_tables() WHERE table_name = ?"
-    return bool(connection.execute(query, [name]).fetchall()[0][0])
-
-
 def _actions(connection: duckdb.DuckDBPyConnection) -> Plot | None:
     counts = dict(connection.execute("SELECT action, count(*) FROM decisions GROUP BY ALL").fetchall())
     stopped = connection.execute("SELECT count(*) FROM whynot WHERE trial IS NULL").fetchall()
@@ -130,8 +124,6 @@ def _mean(weighted: Iterable[tuple[float, int]]) -> float:
 
 
 def _chemistry(connection: duckdb.DuckDBPyConnection) -> Plot | None:
-    if not has_table(connection, "chemistry"):
-        return None
     sums = ", ".join(f"coalesce(sum({column}), 0)" for column in _CHEMISTRY.values())
     query = f"SELECT {sums} FROM chemistry JOIN decisions USING (entry_key)"  # noqa: S608 - names of ours
     counts = dict(zip(_CHEMISTRY, connection.execute(query).fetchall()[0], strict=True))
@@ -160,9 +152,6 @@ def _placed(connection: duckdb.DuckDBPyConnection) -> Plot | None:
 
 
 def _confidence(connection: duckdb.DuckDBPyConnection) -> Plot | None:
-    names = {row[0] for row in connection.execute("DESCRIBE decisions").fetchall()}
-    if not {"confidence", "grade"} <= names:
-        return None
     query = "SELECT confidence FROM decisions WHERE confidence IS NOT NULL AND grade = ?"
     found = {grade: (_column(connection, query, grade), colour) for grade, colour in GRADES.items()}
     shown = {f"{grade} ({values.size:,})": (values, colour) for grade, (values, colour) in found.items() if values.size}

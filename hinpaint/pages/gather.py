@@ -11,7 +11,6 @@ from hinpaint.codes import Code
 from hinpaint.doubts import DOUBTS, Doubt
 from hinpaint.ids import file_name
 from hinpaint.pages.facts import decision_facts, evidence_facts, provenance_facts, spoken_versions
-from hinpaint.pages.figures import has_table
 from hinpaint.pages.model import CANDIDATE, EntryPage, Fact, TrialView
 from hinpaint.reduction import expand_sites
 from hinpaint.release.entry import source_host
@@ -41,8 +40,9 @@ WITH rows AS (
 SELECT entry_key, trial, p.seed, p.sampler, p.n_steps, l.potential_sha256,
     l.judged.energy_ev AS energy_ev, l.judged.n_sites AS n_sites, coalesce(l.judged.converged, false) AS converged,
     coalesce(l.judged.reason, p.reason, l.reason_h_only) AS reason, coalesce(l.judged.detail, '') AS detail,
-    l.frac[greatest(1, len(l.frac) - 3 * k.n_unknown + 1):] AS frac, {arrangement} AS arrangement
-FROM placed p FULL JOIN levels l USING (entry_key, trial) JOIN tasks k USING (entry_key) {join}
+    l.frac[greatest(1, len(l.frac) - 3 * k.n_unknown + 1):] AS frac, a.arrangement
+FROM placed p FULL JOIN levels l USING (entry_key, trial) JOIN tasks k USING (entry_key)
+    LEFT JOIN arrangements a USING (entry_key, trial)
 ORDER BY entry_key, trial
 """
 
@@ -58,15 +58,10 @@ def entry_pages(
         library_versions: values of ``runs.versions``, for the provenance.
     """
     versions = spoken_versions(library_versions)
-    arrangements = has_table(connection, "arrangements")
-    query = _TRIALS.format(
-        arrangement="a.arrangement" if arrangements else "NULL::INTEGER",
-        join="LEFT JOIN arrangements a USING (entry_key, trial)" if arrangements else "",
-    )
     for batch in batched(keys, _BATCH):
         bounds = {"first": batch[0], "last": batch[-1]}
         trials: dict[str, list[Row]] = {}
-        for row in connection.sql(query, params=bounds).to_arrow_table().to_pylist():
+        for row in connection.sql(_TRIALS, params=bounds).to_arrow_table().to_pylist():
             trials.setdefault(row["entry_key"], []).append(row)
         for row in connection.sql(_ENTRIES, params=bounds).to_arrow_table().to_pylist():
             yield _page(row, trials.pop(row["decision"]["entry_key"], []), versions)
@@ -90,13 +85,13 @@ def _page(row: Row, trials: Sequence[Row], versions: str) -> EntryPage:
         source_frac=whole[np.array(taken_out, dtype=bool)],
         placed_frac=np.asarray(decision["frac_unknown"] or [], dtype=np.float64).reshape(-1, 3),
         trials=tuple(_view(each, decision["trial"], task["supercell"], lowest) for each in trials),
-        decision=decision_facts(decision, len(able)),
-        doubts=tuple(Fact(code, DOUBTS[Doubt(code)].text) for code in decision.get("doubts") or ()),
+        decision=decision_facts(decision),
+        doubts=tuple(Fact(code, DOUBTS[Doubt(code)].text) for code in decision["doubts"]),
         evidence=evidence_facts(entry, evidence, element),
         codes=tuple(Code(code) for code in (evidence or {}).get("codes") or ()),
         provenance=provenance_facts(entry, task, decision, chosen, versions),
-        grade=decision.get("grade"),
-        confidence=decision.get("confidence"),
+        grade=decision["grade"],
+        confidence=decision["confidence"],
     )
 
 

@@ -14,7 +14,7 @@ MAX_ROWS = 100_000
 _MAX_DETAIL = 160
 _CURATED = """
 SELECT d.entry_key AS key, coalesce(e.formula_declared, e.formula_sites) AS formula, e.space_group, e.n_sites, d.mode,
-    d.action, {grade} AS grade, round({confidence}, 3) AS confidence, len(d.frac_unknown) // 3 AS n_placed, d.n_passed,
+    d.action, d.grade, round(d.confidence, 3) AS confidence, len(d.frac_unknown) // 3 AS n_placed, d.n_passed,
     d.n_agree, round(d.delta_e_mev_per_atom, 2) AS delta_e, NULL::VARCHAR AS reason, NULL::VARCHAR AS detail
 FROM decisions d JOIN entries e USING (entry_key) ORDER BY key
 """
@@ -40,12 +40,7 @@ def rows_script(connection: duckdb.DuckDBPyConnection) -> str:
     Returns:
         JavaScript that sets ``hinpaintRows``: values by column, those that repeat as numbers into a list of values.
     """
-    known = {row[0] for row in connection.execute("DESCRIBE decisions").fetchall()}
-    optional = {
-        "grade": "d.grade" if "grade" in known else "NULL::VARCHAR",
-        "confidence": "d.confidence" if "confidence" in known else "NULL::DOUBLE",
-    }
-    found = connection.execute(_CURATED.format(**optional))
+    found = connection.execute(_CURATED)
     names = [column[0] for column in found.description or []]
     rows = found.fetchall()
     pages: list[str | None] = [file_name(row[0]) for row in rows]

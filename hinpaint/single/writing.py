@@ -55,7 +55,7 @@ def page(read: Read, candidates: Sequence[Candidate], chosen: Chosen, tools: Too
             source_frac=np.zeros((0, 3)),
             placed_frac=np.reshape(chosen.row["frac_unknown"], (-1, 3)),
             trials=tuple(_view(read, each, chosen) for each in candidates),
-            decision=decision_facts(chosen.row, chosen.row["n_passed"]),
+            decision=decision_facts(chosen.row),
             doubts=tuple(Fact(name, DOUBTS[Doubt(name)].text) for name in chosen.row["doubts"]),
             evidence=tuple(Fact(name, str(value)) for name, value in counts if value is not None),
             codes=tuple(evidence.codes),
