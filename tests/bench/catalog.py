@@ -17,11 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from synthetic import filled, lists
 
 from hinpaint.catalog import build
 from hinpaint.catalog.query import ask, open_catalog
 from hinpaint.store import write_table
-from hinpaint.tables import ALL_TABLES, CHEMISTRY, LES_ENTRY, MATCHES, RELAXED, SCHEMA_VERSION, TRIALS, Table
+from hinpaint.tables import ALL_TABLES, CHEMISTRY, LES_ENTRY, MATCHES, RELAXED, TRIALS
 
 _TRIALS_PER_ENTRY = 100
 _N_PLACED = 4
@@ -40,29 +41,6 @@ _QUESTIONS = {
 }
 
 
-def _lists(n_rows: int, length: int, values: np.ndarray) -> pa.Array:
-    return pa.ListArray.from_arrays(
-        pa.array(np.arange(0, n_rows * length + 1, length, dtype=np.int32)), pa.array(values)
-    )
-
-
-def _table(table: Table, columns: dict[str, pa.Array], n_rows: int) -> pa.Table:
-    """The table with the columns given; the others are empty, or the same plain value in each row."""
-    plain = {"string": "x", "int32": 0, "int64": 0, "double": 0.5, "bool": True}
-    arrays = []
-    for field in table.schema:
-        if field.name in columns:
-            arrays.append(columns[field.name].cast(field.type))
-        elif field.nullable:
-            arrays.append(pa.nulls(n_rows, field.type))
-        elif pa.types.is_list(field.type):
-            arrays.append(pa.ListArray.from_arrays(np.zeros(n_rows + 1, np.int32), pa.array([], field.type.value_type)))
-        else:
-            value = SCHEMA_VERSION if field.name == "schema_version" else plain[str(field.type)]
-            arrays.append(pa.repeat(pa.scalar(value, field.type), n_rows))
-    return pa.Table.from_arrays(arrays, schema=table.schema)
-
-
 def write_shard(folder: Path, shard: int, n_rows: int) -> None:
     """Write one shard of every table that has rows a trial or an entry."""
     rng = np.random.default_rng(shard)
@@ -75,11 +53,11 @@ def write_shard(folder: Path, shard: int, n_rows: int) -> None:
     matched = rng.random(n_rows) < 0.5
     rows = {
         TRIALS: {"entry_key": keys, "trial": trial,
-                 "frac_unknown": _lists(n_rows, 3 * _N_PLACED, rng.random(n_rows * 3 * _N_PLACED))},
+                 "frac_unknown": lists(np.full(n_rows, 3 * _N_PLACED), pa.array(rng.random(n_rows * 3 * _N_PLACED)))},
         RELAXED: {"entry_key": keys, "trial": trial, "level": full, "energy_ev": pa.array(rng.normal(size=n_rows)),
                   "converged": pa.array(rng.random(n_rows) < 0.9),
-                  "lattice": _lists(n_rows, 9, rng.random(n_rows * 9)),
-                  "frac": _lists(n_rows, 3 * _N_SITES, rng.random(n_rows * 3 * _N_SITES))},
+                  "lattice": lists(np.full(n_rows, 9), pa.array(rng.random(n_rows * 9))),
+                  "frac": lists(np.full(n_rows, 3 * _N_SITES), pa.array(rng.random(n_rows * 3 * _N_SITES)))},
         MATCHES: {"entry_key": keys, "trial": trial, "level": full, "matched": pa.array(matched),
                   "delta_e_mev_per_atom": pa.array(rng.normal(0, 20, n_rows))},
     }  # fmt: skip
@@ -91,9 +69,9 @@ def write_shard(folder: Path, shard: int, n_rows: int) -> None:
         LES_ENTRY: {"entry_key": names, "n_trials": counts, "n_les": found, "released_trial": candidate},
     }  # fmt: skip
     for table, columns in rows.items():
-        write_table(folder / table.name / f"{shard:04d}.parquet", table, _table(table, columns, n_rows), "bench")
+        write_table(folder / table.name / f"{shard:04d}.parquet", table, filled(table, columns, n_rows), "bench")
     for table, columns in by_entry.items():
-        write_table(folder / table.name / f"{shard:04d}.parquet", table, _table(table, columns, n_entries), "bench")
+        write_table(folder / table.name / f"{shard:04d}.parquet", table, filled(table, columns, n_entries), "bench")
 
 
 def _timed(name: str, action: Callable[[], object]) -> None:

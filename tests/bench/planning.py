@@ -13,39 +13,17 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from synthetic import filled, lists
 
 from hinpaint.config import parse_config
 from hinpaint.reduction import IDENTITY
 from hinpaint.stages import plan
 from hinpaint.store import write_table
-from hinpaint.tables import ENTRIES, EVIDENCE, SCHEMA_VERSION, TASKS, Table
+from hinpaint.tables import ENTRIES, EVIDENCE, TASKS
 
 _ELEMENTS = np.array(["O", "Si", "Al", "Ca", "Na", "H"])
 # Centred on the body diagonal; the primitive cell is (-a+b+c)/2, (a-b+c)/2, (a+b-c)/2.
 _BODY_CENTRED = (0, 1, 1, 1, 0, 1, 1, 1, 0)
-
-
-def _lists(lengths: np.ndarray, values: pa.Array) -> pa.Array:
-    return pa.ListArray.from_arrays(pa.array(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)), values)
-
-
-def _filled(table: Table, columns: dict[str, pa.Array], n_rows: int) -> pa.Table:
-    """The table with every column not given empty, or the same plain value in each row where it must not be."""
-    plain = {"string": "x", "int32": 0, "double": 0.5, "bool": True}
-    constants = {"run_id": "bench", "schema_version": SCHEMA_VERSION}
-    arrays = []
-    for field in table.schema:
-        if field.name in columns:
-            arrays.append(columns[field.name].cast(field.type))
-        elif field.nullable:
-            arrays.append(pa.nulls(n_rows, field.type))
-        elif pa.types.is_list(field.type):
-            arrays.append(_lists(np.zeros(n_rows, dtype=int), pa.array([], type=field.type.value_type)))
-        else:
-            arrays.append(
-                pa.repeat(pa.scalar(constants.get(field.name, plain[str(field.type)])), n_rows).cast(field.type)
-            )
-    return pa.Table.from_arrays(arrays, schema=table.schema)
 
 
 def write_part(folder: Path, number: int, n_entries: int) -> tuple[Path, Path]:
@@ -64,16 +42,16 @@ def write_part(folder: Path, number: int, n_entries: int) -> tuple[Path, Path]:
     lattice[:, [0, 4, 8]] = edge[:, None] * rng.uniform(0.8, 1.2, (n_entries, 3))
     keys = pa.array([f"bench|1|{number:03d}{i:07d}" for i in range(n_entries)])
     supercell = np.where(centred[:, None], np.array(_BODY_CENTRED), np.array(IDENTITY))
-    entries = _filled(ENTRIES, {
+    entries = filled(ENTRIES, {
         "entry_key": keys,
         "mode": pa.array(["reconstruct"] * n_entries),
-        "lattice": _lists(np.full(n_entries, 9), pa.array(lattice.ravel())),
-        "species": _lists(n_sites, pa.array(_ELEMENTS).take(pa.array(np.concatenate(codes)))),
-        "frac": _lists(3 * n_sites, pa.array(np.concatenate(frac).ravel())),
-        "supercell": _lists(np.full(n_entries, 9), pa.array(supercell.ravel())),
+        "lattice": lists(np.full(n_entries, 9), pa.array(lattice.ravel())),
+        "species": lists(n_sites, pa.array(_ELEMENTS).take(pa.array(np.concatenate(codes)))),
+        "frac": lists(3 * n_sites, pa.array(np.concatenate(frac).ravel())),
+        "supercell": lists(np.full(n_entries, 9), pa.array(supercell.ravel())),
     }, n_entries)  # fmt: skip
     missing = pa.array(2 * rng.integers(1, 9, n_entries), type=pa.int32())
-    evidence = _filled(EVIDENCE, {"entry_key": keys, "n_missing": missing}, n_entries)
+    evidence = filled(EVIDENCE, {"entry_key": keys, "n_missing": missing}, n_entries)
     paths = folder / f"entries-{number}.parquet", folder / f"evidence-{number}.parquet"
     write_table(paths[0], ENTRIES, entries, "bench")
     write_table(paths[1], EVIDENCE, evidence, "bench")
