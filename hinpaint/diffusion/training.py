@@ -18,13 +18,14 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from hinpaint.crystal import Crystal
-from hinpaint.diffusion.checkpoints import Conditioning, save_model
+from hinpaint.diffusion.checkpoints import Conditioning, load_model, save_model
 from hinpaint.diffusion.corruption import WrappedVE
 from hinpaint.diffusion.dataset import BatchSampler, TrainingSet
 from hinpaint.diffusion.graph import Batch
 from hinpaint.diffusion.network import NetworkSettings, ScoreNetwork, fit_scale_factors
 from hinpaint.files import write_atomic
 from hinpaint.jobs import library_versions
+from hinpaint.sampling import read_card
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class TrainingSettings:
         seed: seed of initialisation, draws and noise.
         bf16: run the matrix products of the network in bfloat16 (coordinates, distances and the loss stay single).
         checkpoint_s: seconds between checkpoints.
+        start_from: weights to start from (shipped name or ``.safetensors`` file) instead of random ones, for example
+            ``pos_only`` from ``td``; ``network`` and ``process`` must be theirs.
         network: size of the network.
         process: forward process.
     """
@@ -66,6 +69,7 @@ class TrainingSettings:
     seed: int = 1
     bf16: bool = True
     checkpoint_s: float = 60.0
+    start_from: str | None = None
     network: NetworkSettings = field(default_factory=NetworkSettings)
     process: WrappedVE = field(default_factory=WrappedVE)
 
@@ -139,7 +143,8 @@ def train(
         The final state.
 
     Raises:
-        ValueError: the folder holds a training with other settings or data.
+        ValueError: the folder holds a training with other settings or data, or ``start_from`` does not fit.
+        ModelError: ``start_from`` cannot be loaded.
     """
     torch.manual_seed(settings.seed)
     sampler = BatchSampler(
@@ -192,10 +197,16 @@ def learning_rate(step: int, settings: TrainingSettings) -> float:
 
 def _start(sampler: BatchSampler, pools: tuple[Any, Any], settings: TrainingSettings, device: str) -> TrainingState:
     network = ScoreNetwork(settings.network).to(device)
-    crystals, rng = sampler.draw(2**62, pools)  # a batch no step uses
-    batch = Batch.build(crystals, device)
-    times = torch.tensor(rng.random(len(batch.frac)), dtype=torch.float32, device=device)
-    fit_scale_factors(network, batch, times)
+    if settings.start_from is None:
+        crystals, rng = sampler.draw(2**62, pools)  # a batch no step uses
+        batch = Batch.build(crystals, device)
+        times = torch.tensor(rng.random(len(batch.frac)), dtype=torch.float32, device=device)
+        fit_scale_factors(network, batch, times)
+    else:
+        start = load_model(settings.start_from, device)
+        if (start.network.settings, start.process) != (settings.network, settings.process):
+            raise ValueError(f"start_from: {settings.start_from} has another network or process than these settings")
+        network.load_state_dict(start.network.state_dict())
     average = ScoreNetwork(settings.network).to(device)
     average.load_state_dict(network.state_dict())
     average.requires_grad_(requires_grad=False)
@@ -214,7 +225,10 @@ def _average(state: TrainingState, decay: float) -> None:
 
 
 def _identity(settings: TrainingSettings, data: TrainingSet) -> dict[str, Any]:
-    return {"settings": asdict(settings), "data_sha256": data.digest}
+    identity = {"settings": asdict(settings), "data_sha256": data.digest}
+    if settings.start_from is not None:
+        identity["start_sha256"] = read_card(settings.start_from)["sha256"]
+    return identity
 
 
 def _checkpoint(state: TrainingState, folder: Path, settings: TrainingSettings, data: TrainingSet, device: str) -> None:
@@ -253,7 +267,8 @@ def _resume(state: TrainingState, folder: Path, settings: TrainingSettings, data
     blob = path.read_bytes()
     length = int.from_bytes(blob[:8], "little")
     header = json.loads(json.loads(blob[8 : 8 + length])["__metadata__"]["header"])
-    if header["data_sha256"] != data.digest or header["settings"] != json.loads(json.dumps(asdict(settings))):
+    identity = json.loads(json.dumps(_identity(settings, data)))
+    if any(header.get(key) != value for key, value in identity.items()):
         raise ValueError(f"{folder} holds a training with other settings or data; choose another folder")
     tensors = load(blob)
     state.network.load_state_dict(_part(tensors, "network."))

@@ -69,6 +69,18 @@ def test_pos_only_noises_every_site(data, settings, tmp_path) -> None:
     assert json.loads((tmp_path / "weights.json").read_text())["conditioning"] == "pos_only"
 
 
+def test_training_starts_from_other_weights(data, settings, tmp_path) -> None:
+    first = train(data, settings, tmp_path / "td", say=lambda _: None)
+    start = str(tmp_path / "td" / "weights.safetensors")
+    after = replace(settings, conditioning="pos_only", start_from=start, steps=1, learning_rate=0.0, weight_decay=0.0)
+    second = train(data, after, tmp_path / "pos_only", say=lambda _: None)
+    for ours, theirs in zip(second.network.parameters(), first.average.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+    other = replace(after, network=replace(settings.network, hidden=settings.network.hidden * 2))
+    with pytest.raises(ValueError, match="start_from"):
+        train(data, other, tmp_path / "other", say=lambda _: None)
+
+
 def test_weights_load_back_and_altered_ones_do_not(data, settings, tmp_path) -> None:
     state = train(data, replace(settings, steps=2), tmp_path, say=lambda _: None)
     path = tmp_path / "weights.safetensors"
