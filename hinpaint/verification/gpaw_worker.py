@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 _ENERGY_EV_PER_ELECTRON = 1e-5
-_RETRIES = ({}, {"beta": 0.02}, {"beta": 0.02, "warm_ev": 0.3})
+_RETRIES: tuple[dict[str, float], ...] = ({}, {"beta": 0.02}, {"beta": 0.02, "warm_ev": 0.3})
 """What is tried in turn: defaults, gentler mixing, and first a smeared density as start. The end is always the same."""
 
 
