@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from picked_catalog import make_catalog
 
 from hinpaint.config import Config, parse_config
 from hinpaint.crystal import Crystal
 from hinpaint.stages import verify
 from hinpaint.store import read_table, write_table
-from hinpaint.tables import RUNS, VERIFICATIONS, VERIFY_TASKS
+from hinpaint.tables import RUNS, VERIFICATIONS, VERIFY_TASKS, WHYNOT
 from hinpaint.verification.backends import Backend, Energy, Request
 from hinpaint.verification.picks import Pick, task_rows
 from hinpaint.verification.settings import k_grid, settings_of
@@ -122,6 +123,22 @@ def test_what_goes_wrong_is_a_reason_and_computed_at_the_next_try(tmp_path: Path
     assert again == good
     by_trial = {row["trial"]: row["energy_ev"] for row in good}
     assert by_trial[0] > by_trial[-1]  # the candidate was distorted
+
+
+@pytest.mark.usefixtures("gpaw")
+def test_an_element_without_data_has_its_row_before_anything_is_computed(tmp_path: Path) -> None:
+    catalog = make_catalog(tmp_path / "catalog.duckdb")
+    config = make_config(tmp_path, max_sites=4)
+    paths = [tmp_path / name for name in ("whynot.parquet", "runs.parquet", "work")]
+    verify.select(config, catalog, [tmp_path / "tasks.parquet"], *paths)
+    reasons = {row["entry_key"]: row for row in read_table(paths[0], WHYNOT).to_pylist()}
+    assert reasons["d|1|strange"]["reason"] == "unsupported_element"
+    assert reasons["d|1|strange"]["detail"] == "gpaw has no data for Eu"
+    assert reasons["d|1|large"]["reason"] == "too_many_sites"
+    assert {row["stage"] for row in reasons.values()} == {"verify"}
+    picked = {row["entry_key"] for row in read_table(tmp_path / "tasks.parquet", VERIFY_TASKS).to_pylist()}
+    assert "d|1|lower" in picked
+    assert not picked & reasons.keys()
 
 
 @pytest.mark.usefixtures("gpaw")
