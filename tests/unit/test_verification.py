@@ -1,5 +1,6 @@
 """Verification without a DFT code: settings, picks, verdicts, and what they change in a catalog."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hinpaint.catalog.query import QueryError, open_catalog
 from hinpaint.config import ConfigError, stage_settings
 from hinpaint.pages.facts import verified_facts
 from hinpaint.pages.figures import VERIFIED, figures
+from hinpaint.release.readme import Report, write_readme
 from hinpaint.stages.verify import collect
 from hinpaint.store import write_table
 from hinpaint.tables import RUNS, VERIFICATIONS, VERIFY_TASKS, WHYNOT
@@ -239,6 +241,24 @@ def test_a_page_says_what_dft_says(tmp_path: Path) -> None:
     assert audited["By the potential"] == "-30.0 meV/atom"
     assert facts["d|1|match2"]["Why no verdict"] == "time_limit: ended after 9 s"
     assert verified_facts(None) == ()
+
+
+def test_the_readme_tells_what_dft_changed(tmp_path: Path) -> None:
+    nothing = {f.name: () for f in fields(Report)} | {"since": None, "advice": None, "potential_error": None}
+    counts = dict.fromkeys(("records", "entries", "released", "not_released"), 0)
+    report = Report(**nothing | {"counts": counts})
+    config = make_config(tmp_path)
+    assert "Verified by DFT" not in write_readme(config, report)
+    told = replace(
+        report, verified=[("energetic", "refuted", 3)], refuted=[("audit", 2)],
+        potential_error=("gpaw", "sevennet-0", 12, 4.25, None, 1.5),
+    )  # fmt: skip
+    text = write_readme(config, told)
+    assert "| energetic | refuted | 3 |" in text
+    assert "| audit | 2 |" in text
+    assert "an error of 4.2 meV/atom (root mean square). These pairs do not say" in text
+    text = write_readme(config, replace(told, potential_error=("gpaw", "p", 12, 4.25, 7.0, 1.5)))
+    assert "Smaller ones than 7.0 meV/atom should not be believed. Verdicts within 1.5 meV/atom" in text
 
 
 def test_verdicts_change_decisions_and_stand_in_the_catalog(tmp_path: Path) -> None:
