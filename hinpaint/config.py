@@ -18,6 +18,8 @@ from pydantic import (
 )
 
 from hinpaint.block import Block
+from hinpaint.dft import DECIDING as DFT
+from hinpaint.dft import Verify
 from hinpaint.files import sha256_file, write_atomic
 from hinpaint.sampling import Sampler, misfit, read_card
 
@@ -200,6 +202,7 @@ class Config(Block):
     relax: Annotated[Relax, Field(description="how structures are relaxed")] = Relax()
     les: Annotated[Les, Field(description="how trials are judged")] = Les()
     grades: Annotated[Grades, Field(description="what becomes of a confidence")] = Grades()
+    verify: Annotated[Verify, Field(description="what DFT verifies")] = Verify()
     release: Annotated[Release, Field(description="what is published")] = Release()
 
     @field_validator("model")
@@ -287,6 +290,9 @@ _DECIDING: dict[str, tuple[str, ...]] = {
     "inpaint": ("seed", "trials", "sampler", "model", "les.chance_trials"),
     "relax": ("potential", "relax"),
     "aggregate": ("les", "grades", "relax.max_steps_full"),
+    "verify_select": ("seed", "verify", "les.tol_mev_per_atom", "relax.max_steps_full"),
+    "verify": tuple(f"verify.{name}" for name in DFT),
+    "verify_collect": ("les",),
     "release": ("release",),
 }
 _BATCH_BOUNDS = {"max_atoms", "max_edges"}

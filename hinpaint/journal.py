@@ -28,10 +28,10 @@ Key = tuple[str | int, ...]
 Row = dict[str, Any]
 
 _FLUSH_S = 60.0
-# How many trials there are does not decide what one of them is.
-_COUNTS = ("trials", "les.chance_trials")
-# These may be the machine's fault and pass on another one.
-_MAY_PASS = {Reason.OUT_OF_MEMORY.value, Reason.NOT_FINITE.value, Reason.KILLED.value}
+# How many trials there are, or how a program is started, does not decide what a row is.
+_COUNTS = ("trials", "les.chance_trials", "verify.command", "verify.time_limit_s")
+# These may be the machine's fault and pass on another one, or at the next try.
+_MAY_PASS = {Reason.OUT_OF_MEMORY.value, Reason.NOT_FINITE.value, Reason.KILLED.value, Reason.CODE_FAILED.value}
 _PACKAGE = Path(__file__).parent
 
 

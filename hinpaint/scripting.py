@@ -10,7 +10,7 @@ from pathlib import Path
 from hinpaint.config import Config, load_config
 
 _MENDABLE = ("ConfigError", "StoreError", "ModelError", "PotentialError", "QueryError", "IsolationError",
-             "ReleaseError")  # fmt: skip
+             "ReleaseError", "VerifyError")  # fmt: skip
 
 
 def parse_arguments(
@@ -90,6 +90,20 @@ def table_files(config: Config, results: Path) -> dict[str, list[Path]]:
     for stage in ("inpaint", "relax", "match"):
         files["runs"] += numbered("runs", f"{stage}-", n_shards)
     return files
+
+
+def verify_files(config: Config, results: Path) -> dict[str, list[Path]]:
+    """Files of every table that a verification's jobs write; none where there is no verification."""
+    if config.verify.code is None:
+        return {}
+    shards = [f"{shard:04d}" for shard in range(config.verify.shards)]
+    runs = ["verify_select-shard=0000", *(f"verify-shard={shard}" for shard in shards)]
+    return {
+        "verify_tasks": [results / f"verify_tasks/shard={shard}.parquet" for shard in shards],
+        "verifications": [results / f"verifications/shard={shard}.parquet" for shard in shards],
+        "whynot": [results / "whynot/verify-shard=0000.parquet"],
+        "runs": [results / f"runs/{name}.parquet" for name in runs],
+    }
 
 
 @contextmanager
