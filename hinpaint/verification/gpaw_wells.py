@@ -1,5 +1,7 @@
 """GPAW as the code of a reconstruction: each step of it is one run of the worker in a folder of its own."""
 
+import resource
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,17 +43,11 @@ class WellSettings:
     time_limit_s: float = 1800.0
 
 
-def known_elements(program: Sequence[str], folder: Path, time_limit_s: float) -> frozenset[str] | Stop:
-    """Elements that GPAW has data for, or why it does not answer."""
-    answer = run_worker(_WORKER, {"task": "elements"}, command=program, timeout_s=time_limit_s, folder=folder)
-    return answer if isinstance(answer, Stop) else frozenset(answer["elements"])
-
-
 class GpawWells:
     """See :class:`hinpaint.verification.reconstruction.Code`; without spin, in one process.
 
     Attributes:
-        cpu_s: CPU seconds of all rounds so far.
+        cpu_s: CPU seconds of all rounds so far, failed ones too.
         wall_s: wall-clock seconds.
     """
 
@@ -78,15 +74,14 @@ class GpawWells:
         grid = folder.resolve() / "proton.npy" if charge else None
         if grid is not None:
             grid.unlink(missing_ok=True)
+        began, worked = time.monotonic(), _children_cpu_s()
         answer = run_worker(
             _WORKER, self._payload(crystal, charge, grid), command=self._program,
             timeout_s=self._settings.time_limit_s, folder=folder,
         )  # fmt: skip
-        if isinstance(answer, Stop):
-            return answer
-        self.cpu_s += answer["cpu_s"]
-        self.wall_s += answer["wall_s"]
-        return _settled(answer, crystal, grid)
+        self.wall_s += time.monotonic() - began
+        self.cpu_s += _children_cpu_s() - worked
+        return answer if isinstance(answer, Stop) else _settled(answer, crystal, grid)
 
     def _payload(self, crystal: Crystal, charge: int, grid: Path | None) -> dict[str, Any]:
         settings = self._settings
@@ -107,6 +102,12 @@ class GpawWells:
             "grid_a": settings.grid_a,
             "potential": None if grid is None else str(grid),
         }
+
+
+def _children_cpu_s() -> float:
+    """CPU seconds of all ended child processes: failures cost time, too."""
+    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return usage.ru_utime + usage.ru_stime
 
 
 def _settled(answer: dict[str, Any], crystal: Crystal, grid: Path | None) -> Settled | Stop:

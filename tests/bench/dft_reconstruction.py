@@ -28,7 +28,8 @@ from hinpaint.files import write_atomic
 from hinpaint.sources import parse_record, read_source
 from hinpaint.store import read_table, read_tables
 from hinpaint.tables import MATCHES, TRIALS
-from hinpaint.verification.gpaw_wells import GpawWells, WellSettings, known_elements
+from hinpaint.verification.backends import Gpaw
+from hinpaint.verification.gpaw_wells import GpawWells, WellSettings
 from hinpaint.verification.reconstruction import ELEMENT, Reconstruction, reconstruct
 from hinpaint.whynot import Stop
 
@@ -165,18 +166,19 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     parser.add_argument("--n", type=int, default=24, help="entries")
     parser.add_argument("--max-sites", type=int, default=12)
-    parser.add_argument("--program", default="/usr/bin/python3", help="command of a Python that has GPAW")
+    parser.add_argument("--python", default="/usr/bin/python3", help="a Python that has GPAW")
+    parser.add_argument(
+        "--queue", default="", help="words before it in every calculation: `nice`, `flock FILE`, `srun`"
+    )
     parser.add_argument("--run", type=Path, help="a run of hinpaint on the same entries, to compare with")
     parser.add_argument("--table", action="store_true", help="print what is there, compute nothing")
     for name, value in asdict(WellSettings()).items():
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value)
     options = parser.parse_args()
     settings = WellSettings(**{name: getattr(options, name) for name in asdict(WellSettings())})
-    program = shlex.split(options.program)
     if not options.table:
-        elements = known_elements(program, options.out / "work", settings.time_limit_s)
-        if isinstance(elements, Stop):
-            sys.exit(f"GPAW does not answer: {elements.detail}")
+        elements = Gpaw([options.python]).installed(options.out / "work").elements
+        program = [*shlex.split(options.queue), options.python]
         able = [each for each in complete_structures(options.structures)
                 if each[1].n_sites <= options.max_sites and set(each[1].species) <= elements]  # fmt: skip
         compute(sorted(able, key=lambda each: cost(each[1]))[: options.n], elements, settings, program, options.out)

@@ -8,7 +8,8 @@ import pytest
 
 from hinpaint.crystal import Crystal
 from hinpaint.deciding.matching import compare, host_operations
-from hinpaint.verification.gpaw_wells import GpawWells, WellSettings, known_elements
+from hinpaint.verification.backends import Gpaw, VerifyError
+from hinpaint.verification.gpaw_wells import GpawWells, WellSettings
 from hinpaint.verification.reconstruction import Reconstruction, reconstruct
 from hinpaint.whynot import Reason, Stop
 
@@ -20,10 +21,10 @@ CHEAP = WellSettings(k_spacing_per_a=0.7)
 
 @pytest.fixture(scope="module")
 def elements(tmp_path_factory: pytest.TempPathFactory) -> frozenset[str]:
-    known = known_elements(PROGRAM, tmp_path_factory.mktemp("elements"), 120.0)
-    if isinstance(known, Stop):
-        pytest.skip(f"no GPAW: {known.detail}")
-    return known
+    try:
+        return Gpaw(PROGRAM).installed(tmp_path_factory.mktemp("elements")).elements
+    except VerifyError as error:
+        pytest.skip(str(error))
 
 
 def lithium_hydride() -> Crystal:
