@@ -120,7 +120,7 @@ def _settled(answer: dict[str, Any], crystal: Crystal, grid: Path | None) -> Set
         if grid is not None:
             proton_energy = np.load(grid, allow_pickle=False).astype(np.float64)
             grid.unlink()
-    except (KeyError, TypeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, ValueError, OSError, EOFError) as error:
         return Stop(Reason.CODE_FAILED, f"an answer that cannot be read: {error!r}")
     if not np.isfinite(frac).all() or not np.isfinite(energy_ev):
         return Stop(Reason.NOT_FINITE, f"energy {energy_ev}")
