@@ -131,6 +131,7 @@ def settle(given: dict[str, Any]) -> dict[str, Any]:
     The energy is that in the all-electron electrostatic potential, on a grid of at most ``grid_a``; one MPI rank only.
     """
     import numpy as np
+    from ase.units import Bohr
     from gpaw import KohnShamConvergenceError
     from gpaw.utilities.ps2ae import PS2AE
 
@@ -143,7 +144,9 @@ def settle(given: dict[str, Any]) -> dict[str, Any]:
     except KohnShamConvergenceError:
         return lost
     if given.get("potential"):
-        grid_a = 0.9 * min([given["grid_a"], *atoms.calc.hamiltonian.finegd.get_grid_spacings() * 0.529177])
+        # The all-electron grid may not be coarser than GPAW's own.
+        own_a = 0.9 * Bohr * atoms.calc.hamiltonian.finegd.get_grid_spacings().min()
+        grid_a = min(given["grid_a"], float(own_a))
         electron_ev = PS2AE(atoms.calc, grid_spacing=grid_a).get_electrostatic_potential()
         np.save(given["potential"], (electron_ev.mean() - electron_ev).astype(np.float32))
     frac = atoms.get_scaled_positions(wrap=False).tolist()
