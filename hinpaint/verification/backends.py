@@ -1,6 +1,7 @@
 """One small interface to DFT codes: which elements one knows, and the energy of one structure."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -179,6 +180,12 @@ class Espresso:
     def compute(self, request: Request, poll: Callable[[], None] | None = None) -> Energy | Stop:
         """See :class:`Backend`."""
         request.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            return self._try_mixings(request, poll)
+        finally:
+            shutil.rmtree(request.folder / espresso.SCRATCH, ignore_errors=True)
+
+    def _try_mixings(self, request: Request, poll: Callable[[], None] | None) -> Energy | Stop:
         pseudos = espresso.read_table(self._table)
         wall_s = cpu_s = 0.0
         stop = Stop(Reason.NOT_CONVERGED)

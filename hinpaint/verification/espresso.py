@@ -22,6 +22,8 @@ MIXINGS: tuple[dict[str, Any], ...] = (
     {"mixing_beta": 0.1, "mixing_mode": "local-TF", "mixing_ndim": 16},
 )
 """What is tried in turn until a density is self-consistent."""
+SCRATCH = "scratch"
+"""Folder of wave functions and densities, large and of no use afterwards."""
 
 _START_MAGNETIZATION = 0.4  # of the valence electrons, as pw.x wants it
 _RY_PER_ATOM = 1e-9
@@ -57,7 +59,7 @@ def read_table(table: Path) -> dict[str, Pseudo]:
     found = {}
     try:
         for element, row in json.loads(table.read_text(encoding="utf-8")).items():
-            path = (table.parent / row["filename"]).resolve()
+            path = table.parent.resolve() / Path(row["filename"]).name
             if not path.is_file():
                 raise ValueError(f"{path}, the pseudopotential of {element}, does not exist")
             wave = float(row["cutoff_wfc"])
@@ -101,10 +103,11 @@ def input_text(
     if settings.relax == "h_only":
         atoms.set_constraint(FixAtoms(mask=crystal.known))
     wave, density = cutoffs_ry(crystal, settings, pseudos)
+    folder = pseudos[crystal.species[0]].path.parent  # of all: pw.x takes no path with the name of a file
     data = {
         "control": {
-            "calculation": _CALCULATIONS[settings.relax], "outdir": "./scratch", "prefix": "pw", "pseudo_dir": "/",
-            "tprnfor": True, "disk_io": "low", "nstep": settings.max_steps,
+            "calculation": _CALCULATIONS[settings.relax], "outdir": SCRATCH, "prefix": "pw",
+            "pseudo_dir": str(folder), "tprnfor": True, "disk_io": "low", "nstep": settings.max_steps,
             "forc_conv_thr": settings.fmax_ev_per_a * _EV_PER_A_IN_RY_PER_BOHR,
         },
         "system": {
@@ -117,7 +120,7 @@ def input_text(
         "ions": {},
         "cell": {},
     }  # fmt: skip
-    files = {name: str(pseudos[name].path).lstrip("/") for name in set(crystal.species)}
+    files = {name: pseudos[name].path.name for name in sorted(set(crystal.species))}
     buffer = io.StringIO()
     write_espresso_in(
         buffer, atoms, input_data=data, pseudopotentials=files, kpts=tuple(kpoints), crystal_coordinates=True
