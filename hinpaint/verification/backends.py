@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from hinpaint.config import Verify
 from hinpaint.crystal import Crystal
+from hinpaint.dft import Verify
 from hinpaint.verification import espresso
 from hinpaint.verification.settings import Settings, start_moments
 from hinpaint.verification.worker import run_program, run_worker

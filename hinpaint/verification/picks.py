@@ -12,8 +12,9 @@ import numpy as np
 
 from hinpaint.catalog import build
 from hinpaint.catalog.query import FILE_NAME, QueryError, ask, open_catalog
-from hinpaint.config import Config, ConfigError, Verify
+from hinpaint.config import Config, ConfigError
 from hinpaint.crystal import Crystal
+from hinpaint.dft import Verify
 from hinpaint.tables import REFERENCE
 from hinpaint.verification.settings import CHECK, MAIN, k_grid, settings_of, start_moments
 from hinpaint.whynot import Reason, Stop

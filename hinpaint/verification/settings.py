@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hinpaint.config import Verify
+from hinpaint.dft import Verify
 
 MAIN, CHECK = "main", "check"
 CHECK_CUTOFF = 1.3

@@ -132,13 +132,12 @@ def confirmed_rates(subjects: Sequence[Subject], k: int, bootstrap: int) -> list
     """
     verdicts = [each.verdict for each in subjects if each.kind == "energetic" and each.verdict]
     controls = [each.verdict for each in subjects if each.kind == "control" and each.verdict]
-    rates = [
-        _share(f"dft_{name}", k, verdicts.count(name), len(verdicts)) for name in ("confirmed", "refuted", "undecided")
-    ]
-    rates = [rate for rate in (*rates, _share("dft_control", k, controls.count("confirmed"), len(controls))) if rate]
-    if not rates:
+    names = ("confirmed", "refuted", "undecided")
+    shares = [_share(f"dft_{name}", k, verdicts.count(name), len(verdicts)) for name in names]
+    shares.append(_share("dft_control", k, controls.count("confirmed"), len(controls)))
+    found = [rate for rate in shares if rate is not None]
+    if not found:
         return []
-    found = list(rates)
     for metric, counted in (("confirmed", ("confirmed",)), ("not_refuted", ("confirmed", "undecided", None))):
         values = np.array([_holds(each, counted) for each in subjects], dtype=np.float64)
         found.append(
