@@ -1,7 +1,8 @@
 """GPAW at work: ``PYTHON gpaw_worker.py IN.json OUT.json``, under the interpreter that GPAW is installed for.
 
 It imports nothing of hinpaint and runs on Python 3.9 and later; under MPI every rank runs it and the first one writes.
-``IN.json`` names a task: ``elements`` (what is installed) or ``energy`` (one structure at fixed settings).
+``IN.json`` names a task: ``elements`` (what is installed), ``energy`` (one structure at fixed settings) or
+``settle`` (placed sites relaxed, and the potential they leave to a proton).
 """
 
 import json
@@ -126,7 +127,36 @@ def energy(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-TASKS = {"elements": elements, "energy": energy}
+def settle(given: dict[str, Any]) -> dict[str, Any]:
+    """Relax the movable sites as far as the steps go, then write a proton's energy to the file ``potential``, if any.
+
+    The energy is that in the all-electron electrostatic potential, on a grid of at most ``grid_a``; one MPI rank only.
+    """
+    import numpy as np
+    from ase.units import Bohr
+    from gpaw import KohnShamConvergenceError
+    from gpaw.utilities.ps2ae import PS2AE
+
+    atoms = structure(given)
+    lost = {"reason": "not_converged", "detail": f"no self-consistent density, charge {given['charge']}"}
+    try:
+        if not converge(atoms, given):
+            return lost
+        steps, converged = relax(atoms, given)
+    except KohnShamConvergenceError:
+        return lost
+    if given.get("potential"):
+        # The all-electron grid may not be coarser than GPAW's own.
+        own_a = 0.9 * Bohr * atoms.calc.hamiltonian.finegd.get_grid_spacings().min()
+        grid_a = min(given["grid_a"], float(own_a))
+        electron_ev = PS2AE(atoms.calc, grid_spacing=grid_a).get_electrostatic_potential()
+        np.save(given["potential"], (electron_ev.mean() - electron_ev).astype(np.float32))
+    frac = atoms.get_scaled_positions(wrap=False).tolist()
+    found = {"energy_ev": float(atoms.get_potential_energy()), "frac": frac}
+    return {**found, "converged": converged, "n_steps": steps}
+
+
+TASKS = {"elements": elements, "energy": energy, "settle": settle}
 
 
 def main(source: str, target: str) -> None:
