@@ -125,7 +125,8 @@ class TrainingFolder:
             settings = TypeAdapter(TrainingSettings).validate_python(header["settings"])  # new keys get their defaults
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"{path} is no state of a training: {error}") from error
-        if any({**header, "settings": asdict(settings)}.get(key) != value for key, value in self._identity().items()):
+        theirs = {"replicas": 1, **header, "settings": asdict(settings)}
+        if any(theirs.get(key) != value for key, value in self._identity().items()):
             raise ValueError(f"{self.path} holds a training with other settings or data; choose another folder")
         _restore(state, load(blob))
         state.step, state.seconds, state.samples = header["step"], header["seconds"], header["samples"]
@@ -137,11 +138,13 @@ class TrainingFolder:
     def _identity(self) -> dict[str, Any]:
         """What decides the weights; a folder holds one training."""
         settings = self.settings
-        identity: dict[str, Any] = {"settings": asdict(settings), "data_sha256": self.data.digest}
+        identity: dict[str, Any] = {
+            "settings": asdict(settings),
+            "data_sha256": self.data.digest,
+            "replicas": self.replicas,
+        }
         if settings.start_from is not None:
             identity["start_sha256"] = read_card(settings.start_from)["sha256"]
-        if self.replicas > 1:
-            identity["replicas"] = self.replicas
         return identity
 
     def _card(self, state: TrainingState) -> dict[str, Any]:

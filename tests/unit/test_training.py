@@ -10,7 +10,7 @@ from sample_crystals import random_crystal
 from hinpaint.diffusion.checkpoints import ModelError, load_model
 from hinpaint.diffusion.corruption import WrappedVE
 from hinpaint.diffusion.network import ScoreNetwork
-from hinpaint.training.batches import BatchSampler, hide_element
+from hinpaint.training.batches import BatchSampler, hide_element, hide_independently
 from hinpaint.training.dataset import TrainingSet
 from hinpaint.training.loop import train
 from hinpaint.training.loss import denoising_loss, sigma_weight
