@@ -17,6 +17,7 @@ from hinpaint.diffusion.command import import_weights
 from hinpaint.release.command import diff
 from hinpaint.single.command import inpaint
 from hinpaint.terminal import fail, stdout
+from hinpaint.training.command import prepare_training, train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -140,39 +141,6 @@ def rerun(
 app.command(rich_help_panel=_WEIGHTS)(import_weights)
 
 
-@app.command("prepare-training", rich_help_panel=_WEIGHTS)
-def prepare_training(
-    structures: Annotated[Path, typer.Argument(exists=True, help="Parquet with lattice, atomic_numbers, frac_coords")],
-    out: Annotated[Path, typer.Option("-o", "--out", help="compact .npz file to write")],
-    max_sites: Annotated[int, typer.Option(min=2, help="leave larger structures out")] = 64,
-) -> None:
-    """Write the compact file that training reads."""
-    from hinpaint.diffusion.dataset import prepare
-
-    data = prepare(structures, out, max_sites)
-    typer.echo(f"{len(data)} structures, {out.stat().st_size / 1e6:.1f} MB, sha256 of content {data.digest[:12]}")
-
-
-@app.command(rich_help_panel=_WEIGHTS)
-def train(
-    config: Annotated[Path, typer.Option(exists=True, help="YAML with training settings")],
-    structures: Annotated[Path, typer.Option(exists=True, help="file that prepare-training wrote")],
-    out: Annotated[Path, typer.Option(help="folder of this training; resumed when it exists")],
-    device: Annotated[str, typer.Option(help="torch device; auto takes a GPU when there is one")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all")] = None,
-) -> None:
-    """Train diffusion weights, or go on with a training that was stopped."""
-    from hinpaint.diffusion.dataset import TrainingSet
-    from hinpaint.diffusion.training import load_settings
-    from hinpaint.diffusion.training import train as run_training
-    from hinpaint.scripting import available_threads, choose_device
-
-    where = choose_device(device, threads or available_threads())
-    try:
-        settings = load_settings(config)
-        run_training(TrainingSet.load(structures), settings, out, where, say=typer.echo)
-    except ValueError as error:
-        fail(error)
-
-
+app.command("prepare-training", rich_help_panel=_WEIGHTS)(prepare_training)
+app.command(rich_help_panel=_WEIGHTS)(train)
 app.command(rich_help_panel=_WEIGHTS)(calibrate)

@@ -9,8 +9,8 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -95,6 +95,10 @@ class Job:
         with suppress(BrokenPipeError):
             print(f"[{self.stage} {self.shard:04d} {self.seconds_s:7.1f} s] {message}", file=sys.stderr, flush=True)
 
+    def note_signal(self, number: int) -> None:
+        """Note that a signal asked the job to stop."""
+        self.stop_signal = number
+
     def stop_if_asked(self) -> None:
         """Raise :class:`Interrupted` when a signal has come; call it where the work may be cut."""
         if self.stop_signal is not None:
@@ -121,7 +125,7 @@ def job(stage: str, shard: int, run_id: str, runs_path: Path, *, resumable: bool
     current = Job(stage, shard)
     current.say("started")
     try:
-        with _signals_noted(current, resumable=resumable):
+        with signals_noted(current.note_signal) if resumable else nullcontext():
             yield current
     except Interrupted:
         current.say(f"{STOPPED}{current.n_kept} of {current.n_planned} rows kept, run again to go on")
@@ -155,17 +159,21 @@ def read_line(line: str) -> Line | None:
 
 
 @contextmanager
-def _signals_noted(current: Job, *, resumable: bool) -> Iterator[None]:
-    """Let the first SIGTERM or SIGINT set a flag; a second one ends the process at once."""
-    if not resumable or threading.current_thread() is not threading.main_thread():
+def signals_noted(note: Callable[[int], None]) -> Iterator[None]:
+    """Let the first SIGTERM or SIGINT only be noted; a second one ends the process at once.
+
+    Args:
+        note: takes the signal's number. Outside the main thread nothing is noted, as only that one gets signals.
+    """
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def note(number: int, _frame: FrameType | None) -> None:
-        current.stop_signal = number
+    def handle(number: int, _frame: FrameType | None) -> None:
+        note(number)
         signal.signal(number, signal.SIG_DFL)
 
-    former = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    former = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

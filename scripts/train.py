@@ -1,26 +1,27 @@
-"""Train diffusion weights: arguments -> hinpaint.diffusion.training."""
+"""Train diffusion weights: arguments -> hinpaint.training.run."""
 
 import argparse
+import sys
+from functools import partial
 from pathlib import Path
 
-import torch
-
-from hinpaint.diffusion.dataset import TrainingSet, prepare
-from hinpaint.diffusion.training import load_settings, train
-from hinpaint.files import sha256_file
+from hinpaint.diffusion.checkpoints import ModelError
+from hinpaint.scripting import choose_device
+from hinpaint.training.replicas import local_rank
+from hinpaint.training.run import run
 
 parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--config", type=Path, required=True, help="YAML with training settings")
-parser.add_argument("--structures", type=Path, required=True, help="Parquet with lattice, atomic_numbers, frac_coords")
+parser.add_argument("--structures", type=Path, required=True, help="what hinpaint prepare-training reads or writes")
+parser.add_argument("--validation", type=Path, help="structures with known answers to measure the weights on")
 parser.add_argument("--out", type=Path, required=True, help="folder of this training; resumed when it exists")
-parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-parser.add_argument("--threads", type=int, help="CPU threads; default: all")
+parser.add_argument("--device", default="auto", help="torch device; auto takes a GPU when there is one")
+parser.add_argument("--threads", type=int, default=1, help="CPU threads")
 arguments = parser.parse_args()
-
-if arguments.threads:
-    torch.set_num_threads(arguments.threads)
-settings = load_settings(arguments.config)
-compact = arguments.out / f"structures-{sha256_file(arguments.structures)[:12]}.npz"
-if not compact.exists():
-    prepare(arguments.structures, compact, settings.max_structure_sites)
-train(TrainingSet.load(compact), settings, arguments.out, arguments.device, say=lambda line: print(line, flush=True))
+files = arguments.config, arguments.structures, arguments.out
+try:
+    device = choose_device(arguments.device, arguments.threads, local_rank())
+    signal = run(*files, device, partial(print, flush=True), arguments.validation)
+except (ValueError, OSError, ModelError) as error:
+    sys.exit(f"hinpaint: {' '.join(str(error).split())}")
+sys.exit(0 if signal is None else 128 + signal)

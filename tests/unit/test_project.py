@@ -17,7 +17,8 @@ ROOMS = (
     "whynot", "ids", "codes", "doubts", "files", "isolation", "progress", "terminal", "block", "sampling", "dft",
     "config", "schema", "tables", "tabledoc", "store", "rng", "crystal", "reduction", "gates", "jobs", "journal",
     "sources", "evidence", "reading", "planning", "diffusion", "relaxation", "deciding", "catalog", "verification",
-    "release", "pages", "scripting", "calibration", "single", "checking", "status", "rerun", "stages", "census", "cli",
+    "release", "pages", "scripting", "training", "calibration", "single", "checking", "status", "rerun", "stages",
+    "census", "cli",
 )  # fmt: skip
 
 

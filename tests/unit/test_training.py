@@ -1,31 +1,26 @@
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from ase.data import atomic_numbers
 from sample_crystals import random_crystal
 
-from hinpaint.crystal import Crystal
 from hinpaint.diffusion.checkpoints import ModelError, load_model
-from hinpaint.diffusion.dataset import BatchSampler, TrainingSet, choose_hidden
+from hinpaint.diffusion.corruption import WrappedVE
 from hinpaint.diffusion.network import ScoreNetwork
-from hinpaint.diffusion.training import TrainingSettings, denoising_loss, learning_rate, load_settings, train
-
-
-def training_set(crystals: list[Crystal]) -> TrainingSet:
-    return TrainingSet.from_arrays(
-        lattice=np.stack([c.lattice for c in crystals]).astype(np.float32),
-        start=np.cumsum([0] + [c.n_sites for c in crystals]),
-        numbers=np.array([atomic_numbers[s] for c in crystals for s in c.species], dtype=np.uint8),
-        frac=np.concatenate([c.frac for c in crystals]).astype(np.float32),
-    )
+from hinpaint.training.batches import BatchSampler, hide_element, hide_independently
+from hinpaint.training.dataset import TrainingSet
+from hinpaint.training.loop import train
+from hinpaint.training.loss import denoising_loss, sigma_weight
+from hinpaint.training.preparing import from_crystals
+from hinpaint.training.settings import TrainingSettings, learning_rate, load_settings
 
 
 @pytest.fixture(scope="module")
 def data() -> TrainingSet:
-    return training_set([random_crystal(seed, n_host=4) for seed in range(12)])
+    return from_crystals([random_crystal(seed, n_host=4) for seed in range(12)])
 
 
 @pytest.fixture
@@ -35,7 +30,7 @@ def settings(tiny_settings) -> TrainingSettings:
 
 def test_training_killed_and_resumed_gives_the_same_curve(data, settings, tmp_path) -> None:
     whole = train(data, settings, tmp_path / "whole", say=lambda _: None)
-    train(data, settings, tmp_path / "parts", say=lambda _: None, stop_after_s=0.0)
+    train(data, settings, tmp_path / "parts", say=lambda _: None, stop=lambda: True)
     resumed = train(data, settings, tmp_path / "parts", say=lambda _: None)
     assert resumed.step == whole.step == 8
     assert resumed.samples == whole.samples
@@ -52,13 +47,13 @@ def test_training_learns(rock_salt, settings, tmp_path) -> None:
         with torch.no_grad():
             return denoising_loss(network, hidden, longer, np.random.default_rng(0)).item()
 
-    state = train(training_set(cells), longer, tmp_path, say=lambda _: None)
+    state = train(from_crystals(cells), longer, tmp_path, say=lambda _: None)
     torch.manual_seed(0)
     assert loss_of(state.average) < 0.7 * loss_of(ScoreNetwork(settings.network))
 
 
 def test_folder_of_another_training_is_refused(data, settings, tmp_path) -> None:
-    train(data, settings, tmp_path, say=lambda _: None, stop_after_s=0.0)
+    train(data, settings, tmp_path, say=lambda _: None, stop=lambda: True)
     with pytest.raises(ValueError, match="other settings"):
         train(data, replace(settings, seed=9), tmp_path, say=lambda _: None)
 
@@ -106,19 +101,54 @@ def test_shipped_weights_load() -> None:
 def test_hidden_sites_are_all_of_one_element() -> None:
     rng = np.random.default_rng(0)
     numbers = np.array([1, 1, 8, 8, 12])
-    chosen = [tuple(choose_hidden(numbers, rng)) for _ in range(300)]
+    chosen = [tuple(hide_element(numbers, rng)) for _ in range(300)]
     assert set(chosen) <= {tuple(numbers == z) for z in (1, 8, 12)}
     assert sum(c == tuple(numbers == 1) for c in chosen) > 240
-    elemental = choose_hidden(np.array([14] * 6), rng)
+    elemental = hide_element(np.array([14] * 6), rng)
     assert elemental.sum() == 3
 
 
+def test_published_mask_hides_most_sites_one_by_one() -> None:
+    rng = np.random.default_rng(0)
+    hidden = np.array([hide_independently(10, 0.2, rng) for _ in range(400)])
+    assert hidden.mean() == pytest.approx(0.8, abs=0.02)
+    assert hidden.any(axis=1).all()
+    assert (hidden[:, 0] != hidden[:, 1]).any()
+    assert hide_independently(3, 1 - 1e-12, rng).sum() == 1
+
+
+def test_ablation_changes_one_thing_at_a_time() -> None:
+    folder = Path(__file__).parents[2] / "config" / "training" / "ablation"
+    settings = {path.stem: load_settings(path) for path in folder.glob("*.yaml")}
+    baseline = asdict(settings.pop("baseline"))
+    changed = {
+        name: {key for key, value in asdict(each).items() if value != baseline[key]} for name, each in settings.items()
+    }
+    assert changed.pop("wide") == {"network", "steps", "warmup"}
+    assert changed.pop("mask-independent") == {"mask"}
+    assert changed
+    assert all(len(keys) == 1 for keys in changed.values()), changed
+
+
+def test_weighting_has_mean_one() -> None:
+    process = WrappedVE()
+    times = torch.linspace(0, 1, 20001)
+    for power in (-1.0, 0.5, 2.0):
+        weight = sigma_weight(process, times, power)
+        assert float(weight.mean()) == pytest.approx(1.0, rel=1e-3)
+        assert float(weight[-1] / weight[0]) == pytest.approx(
+            (process.sigma_max / process.sigma_min) ** power, rel=1e-3
+        )
+
+
 def test_batches_are_a_function_of_seed_and_step(data) -> None:
-    sampler = BatchSampler(data, 0.6, 30, 20, seed=4)
+    sampler = BatchSampler(data, TrainingSettings(max_batch_sites=30, max_structure_sites=20, seed=4))
     pools = sampler.pools()
     first, again, other = (sampler.draw(step, pools)[0] for step in (7, 7, 8))
     assert [c.species for c in first] == [c.species for c in again]
     assert [c.frac.tolist() for c in first] != [c.frac.tolist() for c in other]
+    second = replace(sampler, rank=1).draw(7, pools)[0]
+    assert [c.frac.tolist() for c in first] != [c.frac.tolist() for c in second]
     assert all(sum(c.n_sites for c in sampler.draw(s, pools)[0]) <= 30 for s in range(20))
 
 

@@ -1,0 +1,86 @@
+"""A training from files: what `hinpaint train` and the rule `train` share."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from hinpaint.files import sha256_file
+from hinpaint.jobs import STOPPED, signals_noted
+from hinpaint.training.dataset import TrainingSet
+from hinpaint.training.loop import train
+from hinpaint.training.preparing import prepare
+from hinpaint.training.replicas import Replicas, join
+from hinpaint.training.settings import load_settings
+from hinpaint.training.validation import Validation
+
+
+@dataclass
+class _Stop:
+    """Whether the training is to stop: a signal came, or its time is over."""
+
+    at: float
+    signal: int | None = None
+
+    def note(self, number: int) -> None:
+        self.signal = number
+
+    def __call__(self) -> bool:
+        return self.signal is not None or time.monotonic() > self.at
+
+
+def run(
+    config: Path, structures: Path, out: Path, device: str, say: Callable[[str], None],
+    validation: Path | None = None, stop_after_s: float | None = None,
+) -> int | None:  # fmt: skip
+    """Train, or go on with the training in a folder; SIGTERM and SIGINT end it with a checkpoint.
+
+    Args:
+        config: YAML with training settings.
+        structures: file of ``hinpaint prepare-training``, or what that command reads; then it is prepared in ``out``.
+        out: folder of this training.
+        device: torch device.
+        say: takes progress lines; under ``torchrun`` those of the first process.
+        validation: structures with known answers, as ``structures``.
+        stop_after_s: stop (resumably) after so many seconds.
+
+    Returns:
+        Number of the signal that ended it, if one did.
+
+    Raises:
+        ValueError: settings, device, structures or folder do not do; the message says why.
+        ModelError: ``start_from`` cannot be loaded.
+    """
+    settings = load_settings(config)
+    _check(device)
+    stop = _Stop(time.monotonic() + stop_after_s if stop_after_s is not None else float("inf"))
+    with join(device) as (replicas, own_device), signals_noted(stop.note):
+        data = _load(structures, out, settings.max_structure_sites, replicas)
+        watched = None
+        if validation is not None:
+            held_out = _load(validation, out, settings.validation.max_sites, replicas)
+            watched = Validation.of(held_out, settings.validation)
+        say_first: Callable[[str], None] = say if replicas.writes else lambda _line: None
+        state = train(data, settings, out, own_device, say_first, stop, watched, replicas)
+        if state.step < settings.steps:
+            say_first(f"{STOPPED}{state.step} of {settings.steps} steps kept, run again to go on")
+    return stop.signal
+
+
+def _check(device: str) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r}: {str(error).splitlines()[0]}") from error
+
+
+def _load(path: Path, out: Path, max_sites: int, replicas: Replicas) -> TrainingSet:
+    if path.suffix == ".npz":
+        return TrainingSet.load(path)
+    compact = out / f"structures-{sha256_file(path)[:12]}.npz"
+    if replicas.writes and not compact.exists():
+        prepare(path, compact, max_sites)
+    replicas.wait()
+    return TrainingSet.load(compact)
