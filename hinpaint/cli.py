@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
+from hinpaint.benchmark.command import benchmark
 from hinpaint.calibration.command import calibrate
 from hinpaint.catalog.command import query
 from hinpaint.census.command import census
@@ -176,3 +177,4 @@ def train(
 
 
 app.command(rich_help_panel=_WEIGHTS)(calibrate)
+app.command(rich_help_panel=_WEIGHTS)(benchmark)

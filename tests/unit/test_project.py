@@ -17,7 +17,7 @@ ROOMS = (
     "whynot", "ids", "codes", "doubts", "files", "isolation", "progress", "terminal", "block", "sampling", "config",
     "schema", "tables", "tabledoc", "store", "rng", "crystal", "reduction", "gates", "jobs", "journal", "sources",
     "evidence", "reading", "planning", "diffusion", "relaxation", "deciding", "catalog", "release", "pages",
-    "scripting", "calibration", "single", "checking", "status", "rerun", "stages", "census", "cli",
+    "scripting", "calibration", "single", "checking", "status", "rerun", "stages", "benchmark", "census", "cli",
 )  # fmt: skip
 
 
