@@ -179,6 +179,7 @@ class Release(Block):
 
 
 def potential_block(value: Any) -> Any:
+    """The block of a potential that is given by its name alone."""
     return {"name": value} if isinstance(value, str) else value
 
 

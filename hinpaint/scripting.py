@@ -14,8 +14,8 @@ _MENDABLE = ("ConfigError", "StoreError", "ModelError", "PotentialError", "Query
 
 
 def parse_arguments(
-    description: str | argparse.ArgumentParser | None, files: Sequence[str] = (), lists: Sequence[str] = (), *, shard: bool = False,
-    compute: bool = False, workers: bool = False,
+    description: str | argparse.ArgumentParser | None, files: Sequence[str] = (), lists: Sequence[str] = (), *,
+    shard: bool = False, compute: bool = False, workers: bool = False,
 ) -> tuple[argparse.Namespace, Config]:  # fmt: skip
     """Parse a script's arguments and load the configuration.
 
@@ -30,8 +30,8 @@ def parse_arguments(
     Returns:
         The arguments and the configuration.
     """
-    has_own = isinstance(description, argparse.ArgumentParser)
-    parser = description if has_own else argparse.ArgumentParser(description=description)
+    parser = description if isinstance(description, argparse.ArgumentParser) else argparse.ArgumentParser()
+    parser.description = parser.description or str(description or "")
     parser.add_argument("--config", type=Path, required=True, help="configuration file")
     for name in files:
         parser.add_argument(f"--{name}", type=Path, required=True)

@@ -1,4 +1,4 @@
-"""Write docs/results.md, its figures and the README's table from a benchmark, or --check that the texts are up to date."""
+"""Write docs/results.md, its figures and the README's table from a benchmark, or --check that they are up to date."""
 
 import argparse
 import json
@@ -19,10 +19,8 @@ arguments = parser.parse_args()
 if arguments.results and not arguments.check:
     RESULTS.write_bytes(arguments.results.read_bytes())
 found, digest = json.loads(RESULTS.read_text(encoding="utf-8")), sha256_file(RESULTS)
-texts = {
-    PAGE: results_markdown(found, digest),
-    README: with_headline(README.read_text(encoding="utf-8"), found, digest),
-}
+readme = README.read_text(encoding="utf-8")
+texts = {PAGE: results_markdown(found, digest), README: with_headline(readme, found, digest)}
 if arguments.check:
     sys.exit(next((f"{p} is stale" for p, t in texts.items() if p.read_text(encoding="utf-8") != t), 0))
 for path, text in texts.items():

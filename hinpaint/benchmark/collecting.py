@@ -85,7 +85,7 @@ def collect(benchmark: Benchmark, system: System) -> dict[str, Any]:
         "name": system.name, "label": system.label, "sampler": system.sampler.name, "model": system.model,
         "n_steps": system.sampler.n_steps, "settings": system.sampler.model_dump(mode="json", exclude_defaults=True),
         "trials": system.trials, "n_entries": len(keys), "max_sites": _largest(tasks),
-        "rates": rates, "cost": _cost(folder, config, system), "rmsd": {"raw": _rmsd(folder, config, "raw")},
+        "rates": rates, "cost": _cost(folder, config), "rmsd": {"raw": _rmsd(folder, config, "raw")},
         "by_kind": _groups(shares["match_raw"], _by_kind(tasks, keys), config.les.bootstrap),
         "by_missing": _groups(shares["match_raw"], _by_missing(tasks, keys), config.les.bootstrap),
         "relaxed": _relaxed(folder, config, system),
@@ -186,7 +186,7 @@ def _rmsd(folder: Path, config: Config, level: str) -> dict[str, Any] | None:
             "histogram": counts.tolist()}  # fmt: skip
 
 
-def _cost(folder: Path, config: Config, system: System) -> dict[str, Any]:
+def _cost(folder: Path, config: Config) -> dict[str, Any]:
     trials = read_tables(_shards(folder / "trials", config), TRIALS)
     models = set(trials["model_sha256"].drop_null().to_pylist())
     return {

@@ -50,7 +50,7 @@ def _steps(found: Row) -> Figure | None:
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.set_xlabel(label)
     panels[0].set_ylabel("raw match, one trial (% of entries)")
-    return _finish(figure, panels, [*drawn.values()][0][0]["n_entries"])
+    return _finish(figure, panels, next(iter(drawn.values()))[0]["n_entries"])
 
 
 def _trials(found: Row) -> Figure | None:
@@ -60,7 +60,7 @@ def _trials(found: Row) -> Figure | None:
                  ("LES, fully relaxed", "les", lambda row: row["relaxed"]))  # fmt: skip
     drawn = []
     for title, metric, part in panels_of:
-        curves = {row["label"]: (row, _curve(part(row), metric)) for row in _leading(found)}
+        curves = {row["label"]: (row, _curve(part(row), metric)) for row in _leading(found, part)}
         curves = {label: pair for label, pair in curves.items() if len(pair[1]) > 1}
         if curves:
             drawn.append((title, curves))
@@ -84,7 +84,7 @@ def _displacement(found: Row) -> Figure | None:
              ("hydrogen relaxed", lambda row: (row["relaxed"] or {}).get("rmsd")))  # fmt: skip
     drawn = []
     for title, part in parts:
-        rows = [(row, part(row)) for row in _leading(found)]
+        rows = [(row, part(row)) for row in _leading(found, part)]
         rows = [(row, values) for row, values in rows if values]
         if rows:
             drawn.append((title, rows))
@@ -244,10 +244,10 @@ def _styles(found: Row) -> dict[str, tuple[str, str]]:
     return styles | dict.fromkeys(chance, (GREY, "s"))
 
 
-def _leading(found: Row) -> list[Row]:
-    """Of each method the system with most entries, then trials, then steps."""
+def _leading(found: Row, part: Callable[[Row], Any] = bool) -> list[Row]:
+    """Of each method, among the systems that have a part, the one with most entries, then trials, then steps."""
     best: dict[str, Row] = {}
-    for row in found["systems"]:
+    for row in filter(part, found["systems"]):
         weight = (row["n_entries"], row["trials"], row["n_steps"])
         former = best.get(_method(row))
         if former is None or weight > (former["n_entries"], former["trials"], former["n_steps"]):

@@ -78,7 +78,8 @@ def tasks_of(sizes: dict[str, int]) -> Any:
     rows = [
         {
             **blank, "entry_key": f"d|1|{key}", "database": "d", "version": "1", "source_id": key, "licence": "x",
-            "source_sha256": "0", "mode": "benchmark", "n_sites": size, "lattice": np.diag([4.0, 4.0, 4.0 * size]).ravel(),
+            "source_sha256": "0", "mode": "benchmark", "n_sites": size,
+            "lattice": np.diag([4.0, 4.0, 4.0 * size]).ravel(),
             "species": ["Na"] * (size - 1) + ["H"], "supercell": [1, 0, 0, 0, 1, 0, 0, 0, 1],
             "frac": np.stack([np.zeros(size), np.zeros(size), np.arange(size) / size], axis=1).ravel(),
         }
@@ -151,12 +152,12 @@ def test_wrong_settings_are_one_line(tmp_path: Path, change: tuple[str, str], me
 
 def test_sampler_that_cannot_use_the_weights_is_named(tmp_path: Path) -> None:
     table = load_benchmark(written(tmp_path, GOOD.replace("name: td}", "name: replacement}")), STRUCTURES)
-    with pytest.raises(ConfigError, match="system td-10: config: .*sampler replacement cannot use td-small"):
+    with pytest.raises(ConfigError, match=r"system td-10: config: .*sampler replacement cannot use td-small"):
         table.config_of(table.system("td-10"))
 
 
 def test_structures_must_be_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="source.path"):
+    with pytest.raises(ConfigError, match=r"source\.path"):
         load_benchmark(written(tmp_path, GOOD))
 
 
