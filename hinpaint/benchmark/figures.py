@@ -60,7 +60,7 @@ def _trials(found: Row) -> Figure | None:
                  ("LES, fully relaxed", "les", lambda row: row["relaxed"]))  # fmt: skip
     drawn = []
     for title, metric, part in panels_of:
-        curves = {row["label"]: (row, _curve(part(row), metric)) for row in _leading(found, part)}
+        curves = {row["label"]: (row, _curve(part(row), metric)) for row in _leading(found, part, "trials")}
         curves = {label: pair for label, pair in curves.items() if len(pair[1]) > 1}
         if curves:
             drawn.append((title, curves))
@@ -244,15 +244,12 @@ def _styles(found: Row) -> dict[str, tuple[str, str]]:
     return styles | dict.fromkeys(chance, (GREY, "s"))
 
 
-def _leading(found: Row, part: Callable[[Row], Any] = bool) -> list[Row]:
-    """Of each method, among the systems that have a part, the one with most entries, then trials, then steps."""
+def _leading(found: Row, part: Callable[[Row], Any] = bool, first: str = "n_entries") -> list[Row]:
+    """Of each method, among the systems that have a part, the one with most entries (or trials), then trials, steps."""
     best: dict[str, Row] = {}
-    for row in filter(part, found["systems"]):
-        weight = (row["n_entries"], row["trials"], row["n_steps"])
-        former = best.get(_method(row))
-        if former is None or weight > (former["n_entries"], former["trials"], former["n_steps"]):
-            best[_method(row)] = row
-    return list(best.values())
+    for row in sorted(filter(part, found["systems"]), key=lambda row: (row[first], row["trials"], row["n_steps"])):
+        best[_method(row)] = row
+    return [best[name] for name in dict.fromkeys(map(_method, found["systems"])) if name in best]
 
 
 def _of_one_set(rows: Sequence[Row]) -> list[Row]:

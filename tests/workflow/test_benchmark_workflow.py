@@ -174,8 +174,7 @@ def test_rows_of_another_run_are_taken_over(bench: Bench) -> None:
     said = other.run("--take-from", "results/tiny/systems/few")
     assert "rows taken from results/tiny/systems/few" in said
     for end in (1, 2, 4):
-        (run,) = read_table(
-            other.results / f"systems/few/rounds/{end:04d}/runs/relax-shard=0000.parquet", RUNS
-        ).to_pylist()  # noqa: E501
+        path = other.results / f"systems/few/rounds/{end:04d}/runs/relax-shard=0000.parquet"
+        (run,) = read_table(path, RUNS).to_pylist()
         assert run["n_reused"] == run["n_out"]
     assert other.system("few")["relaxed"]["rates"] == bench.system("few")["relaxed"]["rates"]
