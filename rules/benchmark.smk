@@ -243,7 +243,8 @@ rule benchmark_results:
         "../envs/relax.yaml"
     params:
         benchmark=table.model_dump_json(),
-        systems=list(SYSTEMS),
+        # Those of earlier calls too, as far as they are finished.
+        systems=[each.name for each in table.unfolded],
         folder=RESULTS / "figures",
     shell:
         "python scripts/benchmark_results.py --benchmark {BENCHMARK} --systems {params.systems}"

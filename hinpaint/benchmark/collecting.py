@@ -18,7 +18,7 @@ from hinpaint.config import Config
 from hinpaint.crystal import BoolArray, Crystal, FloatArray
 from hinpaint.deciding.judging import SHARD_TABLES
 from hinpaint.deciding.les import NO_TRIAL, Verdicts, released
-from hinpaint.store import read_tables
+from hinpaint.store import StoreError, read_tables
 from hinpaint.tables import MATCHES, RUNS, TASKS, TRIALS
 
 DRAWS = (1, 5, 10, 30)
@@ -69,12 +69,15 @@ def collect(benchmark: Benchmark, system: System) -> dict[str, Any]:
     """Everything the table and the figures say of one system, from those of its rounds that all shards finished.
 
     Raises:
-        StoreError: its trials or their matches are not there.
+        StoreError: its trials or their matches are not there, or are those of other settings.
+        ConfigError: its weights are not there.
     """
     config, folder = benchmark.config_of(system), benchmark.results / "systems" / system.name
     tasks = read_tables(_shards(folder / "tasks", config), TASKS).to_pylist()
     raw = Trials.read(folder, config)
     keys = sorted(task["entry_key"] for task in tasks)
+    if int(raw.verdicts.is_trial.sum()) != system.trials * len(keys):
+        raise StoreError(f"{folder} has another number of trials than {system.trials} an entry; run it again")
     strict = config.les.strict_a
     metrics = {"match_raw": raw.verdicts.match_raw, "strict_raw": raw.verdicts.h_max_raw_a < strict}
     shares = {name: _array(raw.hits(which), keys) / system.trials for name, which in metrics.items()}

@@ -33,19 +33,21 @@ def benchmark(
 
     Everything goes to results/<name>/: results.json, figures/, and the tables of each system. Running again goes on.
     """
-    from hinpaint.benchmark.settings import load_benchmark
+    from hinpaint.benchmark.settings import load_benchmark, write_resolved
     from hinpaint.config import ConfigError
 
     try:
         table = load_benchmark(config, structures)
-        names = systems.split(",") if systems else [each.name for each in table.unfolded]
-        for name in names:
-            table.config_of(table.system(name))
+        chosen = [table.system(name) for name in systems.split(",")] if systems else table.unfolded
+        names = [each.name for each in chosen]
+        if collect:
+            write_resolved(table, ())
+            _collect(table.results, names)
+            return
+        for each in chosen:
+            table.config_of(each)
     except ConfigError as error:
         fail(error)
-    if collect:
-        _collect(table.results, names)
-        return
     settings = {"settings": config, "structures": structures, "systems": systems}
     words = ["-s", str(_ROOT / "rules/benchmark.smk"), "--directory", ".", "--profile", profile, *(more or []),
              "--config", *(f"{key}={value}" for key, value in settings.items() if value is not None)]  # fmt: skip
@@ -68,4 +70,6 @@ def _snakemake(words: list[str]) -> None:
 def _collect(results: Path, names: list[str]) -> None:
     words = [str(_ROOT / "scripts/benchmark_results.py"), "--benchmark", str(results / "benchmark.json"), "--systems",
              *names, "--results", str(results / "results.json"), "--figures", str(results / "figures")]  # fmt: skip
-    raise typer.Exit(subprocess.run([sys.executable, *words], check=False).returncode)  # noqa: S603 - a script of ours
+    done = subprocess.run([sys.executable, *words], check=False)  # noqa: S603 - a script of ours
+    if done.returncode:
+        raise typer.Exit(done.returncode)

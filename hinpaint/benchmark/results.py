@@ -7,6 +7,7 @@ from typing import Any
 
 from hinpaint.benchmark.collecting import RMSD_EDGES, collect
 from hinpaint.benchmark.settings import Benchmark, System
+from hinpaint.config import ConfigError
 from hinpaint.deciding.matching import matcher_settings
 from hinpaint.files import sha256_file, write_atomic
 from hinpaint.jobs import library_versions
@@ -14,7 +15,7 @@ from hinpaint.store import StoreError
 
 
 def gather(benchmark: Benchmark, systems: Sequence[System], say: Callable[[str], None]) -> dict[str, Any]:
-    """What a benchmark found, of those systems whose trials are all there.
+    """What a benchmark found, of those systems that are finished.
 
     Args:
         benchmark: the benchmark.
@@ -25,7 +26,7 @@ def gather(benchmark: Benchmark, systems: Sequence[System], say: Callable[[str],
     for system in systems:
         try:
             rows.append(collect(benchmark, system))
-        except StoreError as error:
+        except (StoreError, ConfigError) as error:
             say(f"{system.name} is left out: {error}")
     return {
         "name": benchmark.name,
