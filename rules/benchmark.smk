@@ -78,13 +78,6 @@ def settings_of_plan(wildcards):
     return plan_settings(table, wildcards.system)
 
 
-rule benchmark:
-    default_target: True
-    input:
-        RESULTS / "results.json",
-        expand(RESULTS / "figures/{name}.{kind}", name=FIGURES, kind=["png", "svg"]),
-
-
 rule benchmark_plan:
     input:
         tasks=expand(RESULTS / "tasks/shard={shard}.parquet", shard=SHARDS),
@@ -225,6 +218,7 @@ rule benchmark_round:
 
 
 rule benchmark_results:
+    default_target: True
     input:
         [
             RESULTS / f"systems/{system}/{name}/shard={shard}.parquet"

@@ -1,6 +1,7 @@
 """The figures of a benchmark, drawn from its results file alone."""
 
 from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from hinpaint.files import write_atomic
 from hinpaint.pages.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 
 Row = Mapping[str, Any]
+Part = Callable[[Row], Row | None]
 
 _BLACK, _SKY = "#222222", "#56b4e9"
 _COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, _SKY, _BLACK)
@@ -55,11 +57,13 @@ def _steps(found: Row) -> Figure | None:
 
 def _trials(found: Row) -> Figure | None:
     """Any-of-k against k: unrelaxed, and LES."""
-    panels_of = (("match, unrelaxed", "match_raw", lambda row: row),
-                 ("match, hydrogen relaxed", "match_h_only", lambda row: row["relaxed"]),
-                 ("LES, fully relaxed", "les", lambda row: row["relaxed"]))  # fmt: skip
+    wanted: tuple[tuple[str, str, Part], ...] = (
+        ("match, unrelaxed", "match_raw", _whole),
+        ("match, hydrogen relaxed", "match_h_only", itemgetter("relaxed")),
+        ("LES, fully relaxed", "les", itemgetter("relaxed")),
+    )
     drawn = []
-    for title, metric, part in panels_of:
+    for title, metric, part in wanted:
         curves = {row["label"]: (row, _curve(part(row), metric)) for row in _leading(found, part, "trials")}
         curves = {label: pair for label, pair in curves.items() if len(pair[1]) > 1}
         if curves:
@@ -80,12 +84,10 @@ def _trials(found: Row) -> Figure | None:
 
 def _displacement(found: Row) -> Figure | None:
     """How far placed hydrogen lies from its place in trials that match."""
-    parts = (("unrelaxed", lambda row: row["rmsd"]["raw"]),
-             ("hydrogen relaxed", lambda row: (row["relaxed"] or {}).get("rmsd")))  # fmt: skip
+    wanted: tuple[tuple[str, Part], ...] = (("unrelaxed", _raw_distances), ("hydrogen relaxed", _relaxed_distances))
     drawn = []
-    for title, part in parts:
-        rows = [(row, part(row)) for row in _leading(found, part)]
-        rows = [(row, values) for row, values in rows if values]
+    for title, part in wanted:
+        rows = [(row, values) for row in _leading(found, part) if (values := part(row))]
         if rows:
             drawn.append((title, rows))
     if not drawn:
@@ -221,6 +223,20 @@ def _band(axes: Axes, points: Sequence[Row], label: str, style: tuple[str, str])
     axes.plot(k, middle, color=colour, marker=marker, markersize=3.5, linewidth=1.4, label=label)
 
 
+def _whole(row: Row) -> Row | None:
+    return row
+
+
+def _raw_distances(row: Row) -> Row | None:
+    found: Row | None = row["rmsd"]["raw"]
+    return found
+
+
+def _relaxed_distances(row: Row) -> Row | None:
+    found: Row | None = (row["relaxed"] or {}).get("rmsd")
+    return found
+
+
 def _curve(part: Row | None, metric: str) -> list[Row]:
     """Estimates of a metric that are no mere bounds, by rising k."""
     return [each for each in (part or {}).get("rates", ()) if each["metric"] == metric and not each["n_unknown"]]
@@ -233,7 +249,7 @@ def _counts(pairs: Any) -> str:
 
 def _method(row: Row) -> str:
     """Systems that differ in nothing but steps, trials and parts have one method, one colour and one mark."""
-    return row["label"].split(",")[0]
+    return str(row["label"]).split(",")[0]
 
 
 def _styles(found: Row) -> dict[str, tuple[str, str]]:
@@ -244,10 +260,11 @@ def _styles(found: Row) -> dict[str, tuple[str, str]]:
     return styles | dict.fromkeys(chance, (GREY, "s"))
 
 
-def _leading(found: Row, part: Callable[[Row], Any] = bool, first: str = "n_entries") -> list[Row]:
+def _leading(found: Row, part: Part | None = None, first: str = "n_entries") -> list[Row]:
     """Of each method, among the systems that have a part, the one with most entries (or trials), then trials, steps."""
     best: dict[str, Row] = {}
-    for row in sorted(filter(part, found["systems"]), key=lambda row: (row[first], row["trials"], row["n_steps"])):
+    having = [row for row in found["systems"] if part is None or part(row)]
+    for row in sorted(having, key=lambda row: (row[first], row["trials"], row["n_steps"])):
         best[_method(row)] = row
     return [best[name] for name in dict.fromkeys(map(_method, found["systems"])) if name in best]
 

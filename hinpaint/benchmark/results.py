@@ -1,7 +1,7 @@
 """A benchmark's results in one JSON file, from which its figures and documents are made."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def write_results(found: dict[str, Any], path: Path) -> None:
     write_atomic(path, lambda handle: handle.write(text.encode()))
 
 
-def rate(row: dict[str, Any] | None, metric: str, k: int) -> dict[str, Any] | None:
+def rate(row: Mapping[str, Any] | None, metric: str, k: int) -> dict[str, Any] | None:
     """The estimate of a metric at k among ``rates`` of a system or of its ``relaxed``; None when there is none."""
     found = (each for each in (row or {}).get("rates", ()) if each["metric"] == metric and each["k"] == k)
     return next(found, None)

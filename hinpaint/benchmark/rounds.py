@@ -66,7 +66,7 @@ def run_round(
     adopt(references / journal, system / journal, RELAXED, frozenset(tasks["entry_key"].to_pylist()))
     relax.run(config, shard, place["tasks"], place["trials"], place["relaxed"], folder / "runs" / f"relax-{file}",
               device, system / journal)  # fmt: skip
-    match.run(config, shard, *(place[name] for name in SHARD_TABLES), folder / "runs" / f"match-{file}")
+    match.run(config, shard, **place, runs=folder / "runs" / f"match-{file}")
 
 
 def _solved(folder: Path, shard: int, config: Config) -> frozenset[str]:
