@@ -180,7 +180,8 @@ class Release(Block):
         return value
 
 
-def _potential_block(value: Any) -> Any:
+def potential_block(value: Any) -> Any:
+    """The block of a potential that is given by its name alone."""
     return {"name": value} if isinstance(value, str) else value
 
 
@@ -197,7 +198,7 @@ class Config(Block):
     sampler: Annotated[Sampler, Field(description="how sites are placed")] = Sampler()
     model: Annotated[str, Field(min_length=1, description="shipped weights by name, or the path of a .safetensors file")] = "td-small"  # fmt: skip  # noqa: E501
     potential: Annotated[
-        Potential, BeforeValidator(_potential_block), Field(description="name, or a block for a file of your own")
+        Potential, BeforeValidator(potential_block), Field(description="name, or a block for a file of your own")
     ] = Potential()
     relax: Annotated[Relax, Field(description="how structures are relaxed")] = Relax()
     les: Annotated[Les, Field(description="how trials are judged")] = Les()

@@ -14,13 +14,13 @@ _MENDABLE = ("ConfigError", "StoreError", "ModelError", "PotentialError", "Query
 
 
 def parse_arguments(
-    description: str | None, files: Sequence[str] = (), lists: Sequence[str] = (), *, shard: bool = False,
-    compute: bool = False, workers: bool = False,
+    description: str | argparse.ArgumentParser | None, files: Sequence[str] = (), lists: Sequence[str] = (), *,
+    shard: bool = False, compute: bool = False, workers: bool = False,
 ) -> tuple[argparse.Namespace, Config]:  # fmt: skip
     """Parse a script's arguments and load the configuration.
 
     Args:
-        description: what the script does.
+        description: what the script does, or a parser that has options of its own.
         files: names of required path options.
         lists: names of required options that take several paths.
         shard: add ``--shard``.
@@ -30,7 +30,8 @@ def parse_arguments(
     Returns:
         The arguments and the configuration.
     """
-    parser = argparse.ArgumentParser(description=description)
+    parser = description if isinstance(description, argparse.ArgumentParser) else argparse.ArgumentParser()
+    parser.description = parser.description or str(description or "")
     parser.add_argument("--config", type=Path, required=True, help="configuration file")
     for name in files:
         parser.add_argument(f"--{name}", type=Path, required=True)

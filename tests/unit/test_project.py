@@ -18,7 +18,7 @@ ROOMS = (
     "config", "schema", "tables", "tabledoc", "store", "rng", "crystal", "reduction", "gates", "jobs", "journal",
     "sources", "evidence", "reading", "planning", "diffusion", "relaxation", "deciding", "catalog", "verification",
     "release", "pages", "scripting", "training", "calibration", "single", "checking", "status", "rerun", "stages",
-    "census", "cli",
+    "benchmark", "census", "cli",
 )  # fmt: skip
 
 
