@@ -31,7 +31,7 @@ _FLUSH_S = 60.0
 # How many trials there are does not decide what one of them is.
 _COUNTS = ("trials", "les.chance_trials")
 # These may be the machine's fault and pass on another one.
-_MAY_PASS = {Reason.OUT_OF_MEMORY.value, Reason.NOT_FINITE.value}
+_MAY_PASS = {Reason.OUT_OF_MEMORY.value, Reason.NOT_FINITE.value, Reason.TIME_LIMIT.value}
 _PACKAGE = Path(__file__).parent
 
 

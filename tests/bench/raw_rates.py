@@ -16,9 +16,10 @@ import torch
 from hinpaint.config import Source
 from hinpaint.crystal import Crystal
 from hinpaint.deciding.les import bootstrap_interval
-from hinpaint.deciding.matching import compare, host_operations, matcher_settings
+from hinpaint.deciding.matching import compare, matcher_settings
 from hinpaint.diffusion.checkpoints import LoadedModel, load_model
 from hinpaint.diffusion.samplers import PlacementJob, n_evaluations, place
+from hinpaint.placements import host_operations
 from hinpaint.sampling import Sampler
 from hinpaint.sources import parse_record, read_source
 from hinpaint.whynot import Stop
