@@ -100,6 +100,11 @@ class Journal:
     def __enter__(self) -> Self:
         return self
 
+    @property
+    def lasting(self) -> bool:
+        """Whether it has a folder, so that what is kept outlives the job."""
+        return self._folder is not None
+
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

@@ -73,6 +73,7 @@ def _relax(config: Config, jobs: Sequence[RelaxJob], kept: Journal, current: Job
     """Rows of ``relaxed``: those the journal holds, and the others from the potential."""
     levels: tuple[Level, ...] = ("h_only", "full") if config.relax.max_steps_full else ("h_only",)
     work = _Work(jobs, levels, kept)
+    record = config.results / "potential" if kept.lasting else None
     current.n_kept, current.n_planned, current.compute_s = len(work.rows), len(levels) * len(jobs), 0.0
     current.say(f"{len(jobs)} structures, {current.n_kept} of {current.n_planned} rows in the journal")
     reporter = _Reporter(current)
@@ -81,7 +82,7 @@ def _relax(config: Config, jobs: Sequence[RelaxJob], kept: Journal, current: Job
     @cache
     def load() -> LoadedPotential:
         potential = load_potential(config.potential, current.device)
-        current.say(f"{potential.name} passed its checks on {len(canary.check(potential))} structures")
+        current.say(f"{potential.name} passed its checks on {len(canary.check(potential, record))} structures")
         current.stop_if_asked()
         began.append(time.monotonic())
         return potential

@@ -175,7 +175,7 @@ Run = Callable[..., Path]
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.setattr(relax, "load_potential", lambda _settings, _device: pair_potential())
-    monkeypatch.setattr(relax.canary, "check", lambda _potential: {})
+    monkeypatch.setattr(relax.canary, "check", lambda *_: {})
 
     def relax_and_match(name: str, n_trials: int = 10, journal: Path | None = None, **settings: Any) -> Path:
         folder = tmp_path / name
