@@ -126,8 +126,13 @@ class Relax(Block):
     max_steps_h_only: Annotated[int, Field(ge=1, description="steps with host and cell fixed")] = 100
     max_steps_full: Annotated[int, Field(ge=0, description="steps with everything free; 0 skips the level")] = 200
     max_atoms: Annotated[int, Field(ge=1, description="atoms in a batch at most (a larger crystal runs alone)")] = 512
-    min_distance_a: Annotated[float, Field(ge=0, description="gate: shortest distance after relaxation")] = 0.6
+    share_within_a: Annotated[float, Field(ge=0, le=0.5, description="trials of an entry whose placed sites end this near in the first level are relaxed fully once; 0: each by itself")] = 0.1  # fmt: skip  # noqa: E501
+    max_above_lowest_ev: Annotated[float | None, Field(gt=0, description="trials that end higher above the entry's lowest in the first level, eV a cell, are not relaxed fully; empty: all are")] = None  # fmt: skip  # noqa: E501
+    time_limit_s: Annotated[float | None, Field(gt=0, description="wall-clock seconds of a structure in one level; empty: none")] = 3600.0  # fmt: skip  # noqa: E501
+    min_hh_a: Annotated[float, Field(ge=0, description="gate: shortest distance between placed sites")] = 0.6
+    min_distance_a: Annotated[float, Field(ge=0, description="gate: shortest distance between any two sites")] = 0.6
     max_volume_change: Annotated[float, Field(gt=0, description="gate: relative change of volume in the full level")] = 0.15  # fmt: skip  # noqa: E501
+    max_stretch: Annotated[float, Field(gt=0, description="gate: relative change of any length in the cell in the full level")] = 0.15  # fmt: skip  # noqa: E501
     max_host_shift_a: Annotated[float, Field(gt=0, description="gate: a host site's displacement in the full level")] = 1.0  # fmt: skip  # noqa: E501
 
 

@@ -59,6 +59,8 @@ class Job:
         n_in: rows read.
         n_out: rows written.
         n_reused: rows written that came from the journal.
+        n_shared: rows written that repeat another trial's relaxation.
+        n_cut: rows written of trials that were not worth a full relaxation.
         n_computed: trials or structures computed, not reused.
         n_kept: rows that are finished and kept so far.
         n_planned: rows to finish in all.
@@ -74,6 +76,8 @@ class Job:
     n_in: int = 0
     n_out: int = 0
     n_reused: int = 0
+    n_shared: int | None = None
+    n_cut: int | None = None
     n_computed: int | None = None
     n_kept: int = 0
     n_planned: int = 0
@@ -143,6 +147,8 @@ def job(stage: str, shard: int, run_id: str, runs_path: Path, *, resumable: bool
         "n_in": current.n_in,
         "n_out": current.n_out,
         "n_reused": current.n_reused,
+        "n_shared": current.n_shared,
+        "n_cut": current.n_cut,
         "seconds_s": seconds,
         "cpu_s": current.cpu_s,
         "compute_s": current.compute_s,

@@ -31,7 +31,13 @@ _FLUSH_S = 60.0
 # How many trials there are, or how a program is started, does not decide what a row is.
 _COUNTS = ("trials", "les.chance_trials", "verify.command", "verify.time_limit_s")
 # These may be the machine's fault and pass on another one, or at the next try.
-_MAY_PASS = {Reason.OUT_OF_MEMORY.value, Reason.NOT_FINITE.value, Reason.KILLED.value, Reason.CODE_FAILED.value}
+_MAY_PASS = {
+    Reason.OUT_OF_MEMORY.value,
+    Reason.NOT_FINITE.value,
+    Reason.TIME_LIMIT.value,
+    Reason.KILLED.value,
+    Reason.CODE_FAILED.value,
+}
 _PACKAGE = Path(__file__).parent
 
 
@@ -99,6 +105,11 @@ class Journal:
 
     def __enter__(self) -> Self:
         return self
+
+    @property
+    def lasting(self) -> bool:
+        """Whether it has a folder, so that what is kept outlives the job."""
+        return self._folder is not None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

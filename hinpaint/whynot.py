@@ -44,6 +44,7 @@ class Reason(StrEnum):
     EXPLODED = "exploded"
     NOT_CONVERGED = "not_converged"
     GATED = "gated"
+    TOO_HIGH = "too_high"
     OUT_OF_MEMORY = "out_of_memory"
     NO_CANDIDATE = "no_candidate"
     # verification
@@ -57,8 +58,8 @@ class Reason(StrEnum):
 
 EXPLANATIONS: dict[Reason, str] = {
     Reason.UNREADABLE: "the record could not be parsed; the detail holds the parser's message",
-    Reason.TIME_LIMIT: "reading the record took longer than the source's time_limit_s, or DFT longer than "
-    "verify.time_limit_s",
+    Reason.TIME_LIMIT: "reading the record, relaxing the trial or the DFT code took longer than the configured "
+    "time_limit_s",
     Reason.TOO_LARGE_FILE: "the record is larger than the configured bound",
     Reason.UNSAFE_PATH: "the archive member is a link, absolute, or climbs out of the archive",
     Reason.DUPLICATE_ID: "an earlier record of the same source carries the same id",
@@ -88,6 +89,7 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.NOT_CONVERGED: "the step limit was reached before the force threshold, or DFT found no "
     "self-consistent density",
     Reason.GATED: "the relaxed candidate fails a plausibility gate; the detail names it",
+    Reason.TOO_HIGH: "the hydrogen-only end lies further above the entry's lowest than relax.max_above_lowest_ev",
     Reason.OUT_OF_MEMORY: "the structure did not fit into memory even alone",
     Reason.NO_CANDIDATE: "no trial of this entry converged and passed the gates",
     Reason.NO_PAIR: "there is no relaxed reference and candidate to compare by DFT",

@@ -11,9 +11,10 @@ import numpy as np
 
 from hinpaint.crystal import Crystal, FloatArray, minimum_image_distances
 from hinpaint.deciding.arrangements import End, Member, group
-from hinpaint.deciding.matching import Operations, kept_operations
+from hinpaint.deciding.matching import kept_operations
 from hinpaint.doubts import Doubt
 from hinpaint.evidence.geometry import HH_SHORT_A, MOLECULE_XH_A, NEUTRON_XH_A, usual_xh_a
+from hinpaint.placements import Operations
 
 GATE_SHORT_XH_A = 0.30
 """Gate: nearer to a neighbour than usual by more than this. The extreme in MC3D is 0.15 Å (Re-H)."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hinpaint.crystal import FloatArray
-from hinpaint.deciding.matching import Operations, images, same_within
+from hinpaint.placements import Operations, images, same_within
 
 SAME_ARRANGEMENT_A = 0.3
 """Sites this near are the same arrangement: the bound of the strict rate, so agreeing and being right mean the same."""

@@ -11,6 +11,17 @@ from hinpaint.crystal import BoolArray, Crystal, FloatArray
 from hinpaint.relaxation.potentials import LoadedPotential, PotentialError
 
 Level = Literal["h_only", "full"]
+Key = tuple[str, int]
+"""(entry key, trial number) of a job."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a potential says about one structure: energy (eV), forces (n, 3) (eV/Å), stress (3, 3) (eV/Å³)."""
+
+    energy: float
+    forces: FloatArray
+    stress: FloatArray
 
 
 @dataclass(frozen=True)
@@ -21,27 +32,20 @@ class RelaxJob:
         key: (entry key, trial number).
         crystal: the start.
         movable: (n,) true for the sites that move at level ``h_only``; level ``full`` moves every site.
+        answer: what the potential says about the start, where that is known.
 
     Raises:
         ValueError: the mask has another length than the crystal.
     """
 
-    key: tuple[str, int]
+    key: Key
     crystal: Crystal
     movable: BoolArray
+    answer: Answer | None = None
 
     def __post_init__(self) -> None:
         if self.movable.shape != (self.crystal.n_sites,):
             raise ValueError(f"{self.key}: {self.crystal.n_sites} sites, but a movable mask of {self.movable.shape}")
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a potential says about one structure: energy (eV), forces (n, 3) (eV/Å), stress (3, 3) (eV/Å³)."""
-
-    energy: float
-    forces: FloatArray
-    stress: FloatArray
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """Batched relaxation: converged structures leave the batch, waiting ones enter, a bad one harms only itself."""
 
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ import torch
 
 from hinpaint.config import Relax
 from hinpaint.crystal import Crystal, shortest_distance
-from hinpaint.relaxation.batch import Level, RelaxJob, batch_state, evaluate
+from hinpaint.gates import Gate, failed_contact
+from hinpaint.relaxation.batch import Answer, Level, RelaxJob, batch_state, evaluate
 from hinpaint.relaxation.descent import Descent, Reading
 from hinpaint.relaxation.potentials import LoadedPotential
 from hinpaint.whynot import Reason
@@ -47,6 +49,9 @@ class RelaxOutcome:
         volume_change: relative change of the cell volume; None when the relaxation failed.
         reason: why it did not converge; None when it did. With ``not_converged`` the end is sane and kept.
         detail: one line about the reason.
+        gate: the plausibility rule that the end breaks, if that is the reason.
+        shared_from: number of the trial whose full relaxation this is; None for one of its own.
+        answer: what the potential says about the end; None when the relaxation failed or was another's.
     """
 
     key: tuple[str, int]
@@ -59,13 +64,17 @@ class RelaxOutcome:
     volume_change: float | None
     reason: Reason | None
     detail: str = ""
+    gate: Gate | None = None
+    shared_from: int | None = None
+    answer: Answer | None = None
 
 
 def failed(
-    job: RelaxJob, reason: Reason, detail: str = "", n_steps: int = 0, energy_start_ev: float | None = None
-) -> RelaxOutcome:
+    job: RelaxJob, reason: Reason, detail: str = "", n_steps: int = 0, energy_start_ev: float | None = None,
+    gate: Gate | None = None,
+) -> RelaxOutcome:  # fmt: skip
     """Outcome of a job that has no end worth keeping: the start, with the reason."""
-    return RelaxOutcome(job.key, energy_start_ev, None, None, n_steps, False, job.crystal, None, reason, detail)
+    return RelaxOutcome(job.key, energy_start_ev, None, None, n_steps, False, job.crystal, None, reason, detail, gate)
 
 
 def relax(
@@ -117,6 +126,7 @@ class _Engine:
         if potential.device.type == "cpu":
             self.max_atoms = min(settings.max_atoms, _ATOMS_PER_CPU_THREAD * torch.get_num_threads())
         self.outcomes: dict[int, RelaxOutcome] = {}
+        self.boarded: dict[int, float] = {}
 
     def by_size(self) -> list[int]:
         """Job numbers, largest first: no long relaxation is left over when the rest is done."""
@@ -172,14 +182,18 @@ class _Engine:
             columns = ([each.numbers for each in descents], [each.positions for each in descents])
             state = batch_state(self.potential, *columns, [each.cell for each in descents])
             for (index, descent), answer in zip(list(flight.items()), evaluate(self.potential, state), strict=True):
-                outcome = self._judge(descent, descent.read(answer))
-                if outcome is None:
-                    descent.step()
-                else:
-                    del flight[index]
-                    self.finish(index, outcome)
+                self._move(flight, index, descent, answer)
             self._board(flight, waiting)
             self.stepped()
+
+    def _move(self, flight: dict[int, Descent], index: int, descent: Descent, answer: Answer) -> None:
+        """Take one structure a step on, or out of the flight."""
+        outcome = self._judge(descent, answer, time.monotonic() - self.boarded[index])
+        if outcome is None:
+            descent.step()
+        else:
+            del flight[index]
+            self.finish(index, outcome)
 
     def _board(self, flight: dict[int, Descent], waiting: deque[int]) -> None:
         """Let waiting jobs enter as long as there is room; a job larger than the room flies alone."""
@@ -189,34 +203,46 @@ class _Engine:
             if flight and job.crystal.n_sites > free:
                 return
             free -= job.crystal.n_sites
-            flight[waiting.popleft()] = Descent(job, self.level)
+            index = waiting.popleft()
+            flight[index] = descent = Descent(job, self.level)
+            self.boarded[index] = time.monotonic()
+            if job.answer is not None:  # of the level before: its first evaluation is done
+                self._move(flight, index, descent, job.answer)
 
-    def _judge(self, descent: Descent, reading: Reading) -> RelaxOutcome | None:
-        """The outcome of a job that has converged, reached the limit or failed; None when it goes on."""
-        job, steps = descent.job, descent.n_steps
+    def _judge(self, descent: Descent, answer: Answer, seconds: float) -> RelaxOutcome | None:
+        """The outcome of a job that has converged, reached a limit or failed; None when it goes on."""
+        job, steps, reading = descent.job, descent.n_steps, descent.read(answer)
         first = descent.energy_start_ev
         start = first if first is not None and np.isfinite(first) else None
         if not reading.finite or start is None:
             return failed(job, Reason.NOT_FINITE, f"after {steps} steps", steps, start)
         change = reading.volume_a3 / job.crystal.volume - 1.0
         if abs(np.log1p(change)) > _RUNAWAY_LOG_VOLUME:
-            return failed(job, Reason.EXPLODED, f"volume changed by {change:+.0%}", steps, start)
+            return failed(job, Reason.EXPLODED, f"volume changed by {change:+.0%}", steps, start, Gate.VOLUME)
         limit = self.settings.fmax_ev_per_a
         converged = reading.fmax_ev_per_a < limit and reading.cell_fmax_ev < limit
         if not converged and steps < self.max_steps:
-            return None
-        crystal = descent.crystal()
-        distance = shortest_distance(crystal)
-        if distance < self.settings.min_distance_a:
-            return failed(job, Reason.COLLAPSED, f"shortest distance {distance:.2f} Å", steps, start)
+            if self.settings.time_limit_s is None or seconds < self.settings.time_limit_s:
+                return None
+            return failed(job, Reason.TIME_LIMIT, f"{seconds:.0f} s, {steps} steps", steps, start)
+        return self._land(descent, reading, start, answer, converged=converged)
+
+    def _land(
+        self, descent: Descent, reading: Reading, start: float, answer: Answer, *, converged: bool
+    ) -> RelaxOutcome:
+        """The outcome of a relaxation that is over, unless its end is one that no potential can be believed in."""
+        job, steps, crystal = descent.job, descent.n_steps, descent.crystal()
+        breach = failed_contact(crystal, self.settings)
+        if breach is not None:
+            return failed(job, Reason.COLLAPSED, breach.detail, steps, start, breach.gate)
         energy, fmax = reading.energy_ev, reading.fmax_ev_per_a
         drop = (start - energy) / job.crystal.n_sites
         if fmax > _MAX_END_FORCE_EV_PER_A or drop > _MAX_ENERGY_DROP_EV_PER_SITE:
             detail = f"{fmax:.0f} eV/Å, {drop:.0f} eV a site lower: outside of what the potential knows"
             return failed(job, Reason.EXPLODED, detail, steps, start)
-        change = change if self.level == "full" else 0.0
+        change = reading.volume_a3 / job.crystal.volume - 1.0 if self.level == "full" else 0.0
         reason = None if converged else Reason.NOT_CONVERGED
-        return RelaxOutcome(job.key, start, energy, fmax, steps, converged, crystal, change, reason)
+        return RelaxOutcome(job.key, start, energy, fmax, steps, converged, crystal, change, reason, answer=answer)
 
 
 def _unusable(crystal: Crystal) -> tuple[Reason | None, str]:

@@ -131,14 +131,14 @@ def _load_sevennet(settings: Potential, device: torch.device) -> LoadedPotential
             f"potential {settings.name}: SHA-256 {sha256} is not the file this version was tested with"
         )
     try:
-        model = SevenNetModel(str(path), device=device, dtype=torch.float32, neighbor_list_fn=_neighbours)
+        model = SevenNetModel(str(path), device=device, dtype=torch.float32, neighbor_list_fn=neighbours)
     except (RuntimeError, ValueError, KeyError, AssertionError) as error:
         raise PotentialError(f"potential {settings.name} does not load: {_first_line(error)}") from error
     elements = frozenset(chemical_symbols[number] for number in model.type_map)
     return LoadedPotential(settings.name, sha256, model, torch.float32, device, elements)
 
 
-def _neighbours(*arguments: Any, **options: Any) -> Any:
+def neighbours(*arguments: Any, **options: Any) -> Any:
     """Find neighbours with torch-sim's fastest list; a cell too dense for its fixed size goes to the pure torch one."""
     from torch_sim.neighbors import torch_nl_linked_cell, torchsim_nl
 

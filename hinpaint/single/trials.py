@@ -8,9 +8,9 @@ from hinpaint.config import Relax
 from hinpaint.crystal import FloatArray
 from hinpaint.deciding.appraisal import Appraisal, survey
 from hinpaint.deciding.arrangements import End, Member
-from hinpaint.deciding.matching import host_operations
 from hinpaint.diffusion.checkpoints import LoadedModel
 from hinpaint.diffusion.samplers import PlacementJob, place
+from hinpaint.placements import host_operations
 from hinpaint.planning import host_sha256
 from hinpaint.relaxation.batch import Level, RelaxJob
 from hinpaint.relaxation.engine import RelaxOutcome
@@ -118,7 +118,7 @@ def run_trials(read: Read, trials: int, tools: Tools, progress: Progress) -> lis
         return partial(progress, f"relaxing ({level})")
 
     outcomes: dict[Level, dict[int, RelaxOutcome]] = {"h_only": {}, "full": {}}
-    for level, outcome in relax_levels(tools.potential, relax_jobs, tools.relax, reporter):
+    for level, outcome in relax_levels(lambda: tools.potential, relax_jobs, tools.relax, reporter):
         outcomes[level][outcome.key[1]] = outcome
     return compared(read, starts, outcomes["h_only"], outcomes["full"])
 

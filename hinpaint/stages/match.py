@@ -11,8 +11,9 @@ from hinpaint.config import Config
 from hinpaint.crystal import Crystal
 from hinpaint.deciding.appraisal import survey
 from hinpaint.deciding.arrangements import End
-from hinpaint.deciding.matching import Operations, compare, host_operations, matcher_settings
+from hinpaint.deciding.matching import compare, matcher_settings
 from hinpaint.jobs import Job, job
+from hinpaint.placements import Operations, host_operations
 from hinpaint.store import read_table, write_table
 from hinpaint.tables import ARRANGEMENTS, MATCHES, REFERENCE, RELAXED, TASKS, TRIALS
 

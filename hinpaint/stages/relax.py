@@ -2,8 +2,9 @@
 
 import logging
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import numpy as np
 
 from hinpaint.config import Config
 from hinpaint.crystal import Crystal
+from hinpaint.gates import Gate
 from hinpaint.jobs import Job, job
 from hinpaint.journal import Journal, digest_of, fingerprint
 from hinpaint.relaxation import canary
-from hinpaint.relaxation.batch import Level, RelaxJob
+from hinpaint.relaxation.batch import Key, Level, RelaxJob
 from hinpaint.relaxation.engine import Progress, RelaxOutcome
 from hinpaint.relaxation.levels import relax_levels
 from hinpaint.relaxation.potentials import LoadedPotential, load_potential
@@ -24,7 +26,7 @@ from hinpaint.whynot import Reason
 
 _SECONDS_BETWEEN_LINES = 15.0
 # What computes a relaxation: rows that other code made are not taken from the journal.
-_CODE = ("crystal.py", "gates.py", "relaxation", "stages/relax.py")
+_CODE = ("crystal.py", "placements.py", "gates.py", "relaxation", "stages/relax.py")
 
 
 def run(
@@ -70,52 +72,92 @@ def _provenance(config: Config, rows: Sequence[Mapping[str, Any]]) -> dict[str, 
 def _relax(config: Config, jobs: Sequence[RelaxJob], kept: Journal, current: Job) -> list[dict[str, Any]]:
     """Rows of ``relaxed``: those the journal holds, and the others from the potential."""
     levels: tuple[Level, ...] = ("h_only", "full") if config.relax.max_steps_full else ("h_only",)
-    digests = {each.key: digest_of(each.crystal) for each in jobs}
-    rows: dict[tuple[str | int, ...], dict[str, Any]] = {}
-    for each in jobs:
-        for level in levels:
-            row = kept.take(digests[each.key], *each.key, level)
-            if row is None:
-                break
-            rows[*each.key, level] = row
-    todo = [each for each in jobs if (*each.key, levels[-1]) not in rows]
-    current.n_reused, current.n_kept, current.n_planned = len(rows), len(rows), len(levels) * len(jobs)
-    # Records of one structure have the same trials; the same start is relaxed once.
-    twins: dict[str, list[tuple[str, int]]] = {}
-    for each in todo:
-        twins.setdefault(digests[each.key], []).append(each.key)
-    todo = [each for each in todo if twins[digests[each.key]][0] == each.key]
-    current.n_computed, current.compute_s = len(todo), 0.0
-    current.say(f"{len(jobs)} structures, {len(todo)} of them to relax, {len(rows)} rows in the journal")
-    if not todo:
-        return list(rows.values())
-    potential = load_potential(config.potential, current.device)
-    current.say(f"{potential.name} passed its checks on {len(canary.check(potential))} structures")
-    current.stop_if_asked()
+    work = _Work(jobs, levels, kept)
+    record = config.results / "potential" if kept.lasting else None
+    current.n_kept, current.n_planned, current.compute_s = len(work.rows), len(levels) * len(jobs), 0.0
+    current.say(f"{len(jobs)} structures, {current.n_kept} of {current.n_planned} rows in the journal")
+    reporter = _Reporter(current)
+    began: list[float] = []
+
+    @cache
+    def load() -> LoadedPotential:
+        potential = load_potential(config.potential, current.device)
+        current.say(f"{potential.name} passed its checks on {len(canary.check(potential, record))} structures")
+        current.stop_if_asked()
+        began.append(time.monotonic())
+        return potential
 
     def ended(level: Level, outcome: RelaxOutcome) -> None:
-        digest, found = digests[outcome.key], _row(level, outcome, potential)
-        for entry_key, trial in twins[digest]:
-            rows[entry_key, trial, level] = {**found, "entry_key": entry_key, "trial": trial}
-            kept.add(digest, rows[entry_key, trial, level])
-        current.n_kept = len(rows)
-
-    reporter = _Reporter(current)
+        work.add(level, outcome, load)
+        current.n_kept = len(work.rows)
 
     def stepped() -> None:
         current.stop_if_asked()
         kept.write_if_due()
         reporter.say_if_due()
 
-    known = {
-        each.key: _outcome(rows[*each.key, "h_only"], each)
-        for each in todo
-        if all((*twin, "h_only") in rows for twin in twins[digests[each.key]])
-    }
-    started = time.monotonic()
-    relax_levels(potential, todo, config.relax, reporter.of, known, ended, stepped)
-    current.compute_s = time.monotonic() - started
-    return list(rows.values())
+    relax_levels(load, work.todo, config.relax, reporter.of, work.known, ended, stepped)
+    current.compute_s = time.monotonic() - began[0] if began else 0.0
+    current.n_computed, current.n_reused = len(work.computed), len(work.reused)
+    rows = list(work.rows.values())
+    current.n_shared = sum(row["shared_from"] is not None for row in rows)
+    current.n_cut = sum(row["reason"] == Reason.TOO_HIGH for row in rows)
+    return rows
+
+
+class _Work:
+    """The rows of a shard while they come in.
+
+    Records of one structure have the same trials: twins. They are relaxed once and have a row each.
+
+    Attributes:
+        todo: one job of each set of twins.
+        known: outcomes that the journal holds, for these jobs.
+        rows: rows by entry, trial and level.
+        reused: keys of the rows that come from the journal.
+        computed: keys of the jobs that were relaxed.
+    """
+
+    def __init__(self, jobs: Sequence[RelaxJob], levels: Sequence[Level], kept: Journal) -> None:
+        self._kept = kept
+        self._twins: dict[str, list[Key]] = {}
+        for each in jobs:
+            self._twins.setdefault(digest_of(each.crystal, each.key[1]), []).append(each.key)
+        self._digests = {keys[0]: digest for digest, keys in self._twins.items()}
+        self.todo = [each for each in jobs if each.key in self._digests]
+        self.known: dict[tuple[Key, Level], RelaxOutcome] = {}
+        self.rows: dict[tuple[str, int, Level], dict[str, Any]] = {}
+        self.reused: set[tuple[str, int, Level]] = set()
+        self.computed: set[Key] = set()
+        for each in self.todo:
+            for level in levels:
+                row = self._take(each.key, level)
+                if row is None:
+                    break
+                self.known[each.key, level] = _outcome(row, each)
+                self.reused.update(self._spread(each.key, level, row))
+
+    def add(self, level: Level, outcome: RelaxOutcome, load: Callable[[], LoadedPotential]) -> None:
+        """Take an outcome that has just come; what follows from those of other trials is not kept in the journal."""
+        found = next(iter(self.rows.values()), None)
+        row = _row(level, outcome, found or {"potential": load().name, "potential_sha256": load().sha256})
+        keys = self._spread(outcome.key, level, row)
+        self.reused.difference_update(keys)
+        if outcome.shared_from is None and outcome.reason is not Reason.TOO_HIGH:
+            self.computed.add(outcome.key)
+            for key in keys:
+                self._kept.add(self._digests[outcome.key], self.rows[key])
+
+    def _take(self, key: Key, level: Level) -> dict[str, Any] | None:
+        digest = self._digests[key]
+        rows = (self._kept.take(digest, *twin, level) for twin in self._twins[digest])
+        return next((row for row in rows if row is not None), None)
+
+    def _spread(self, key: Key, level: Level, row: Mapping[str, Any]) -> list[tuple[str, int, Level]]:
+        """Give every twin its row, and return their keys."""
+        twins = self._twins[self._digests[key]]
+        self.rows.update({(*twin, level): {**row, "entry_key": twin[0], "trial": twin[1]} for twin in twins})
+        return [(*twin, level) for twin in twins]
 
 
 def relax_jobs(tasks: Iterable[Mapping[str, Any]], trials: Iterable[Mapping[str, Any]]) -> list[RelaxJob]:
@@ -192,10 +234,12 @@ def _outcome(row: Mapping[str, Any], job: RelaxJob) -> RelaxOutcome:
         volume_change=row["volume_change"],
         reason=Reason(row["reason"]) if row["reason"] else None,
         detail=row["detail"] or "",
+        gate=Gate(row["gate"]) if row["gate"] else None,
+        shared_from=row["shared_from"],
     )
 
 
-def _row(level: Level, outcome: RelaxOutcome, potential: LoadedPotential) -> dict[str, Any]:
+def _row(level: Level, outcome: RelaxOutcome, potential: Mapping[str, Any]) -> dict[str, Any]:
     if outcome.reason not in (None, Reason.NOT_CONVERGED):
         entry_key, trial = outcome.key
         logging.getLogger(__name__).info("%s trial %d: %s %s", entry_key, trial, outcome.reason, outcome.detail)
@@ -203,8 +247,8 @@ def _row(level: Level, outcome: RelaxOutcome, potential: LoadedPotential) -> dic
         "entry_key": outcome.key[0],
         "trial": outcome.key[1],
         "level": level,
-        "potential": potential.name,
-        "potential_sha256": potential.sha256,
+        "potential": potential["potential"],
+        "potential_sha256": potential["potential_sha256"],
         "energy_start_ev": outcome.energy_start_ev,
         "energy_ev": outcome.energy_ev,
         "fmax_ev_per_a": outcome.fmax_ev_per_a,
@@ -213,6 +257,8 @@ def _row(level: Level, outcome: RelaxOutcome, potential: LoadedPotential) -> dic
         "lattice": np.asarray(outcome.crystal.lattice).ravel().tolist(),
         "frac": outcome.crystal.frac.ravel().tolist(),
         "volume_change": outcome.volume_change,
+        "shared_from": outcome.shared_from,
         "reason": None if outcome.reason is None else outcome.reason.value,
+        "gate": None if outcome.gate is None else outcome.gate.value,
         "detail": outcome.detail or None,
     }

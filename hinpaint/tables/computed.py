@@ -74,8 +74,20 @@ RELAXED = table(
     LATTICE,
     FRAC,
     Column("volume_change", FLOAT, "relative change of the cell volume during the level", nullable=True),
+    Column(
+        "shared_from",
+        INT,
+        "trial whose full relaxation this row repeats, as both had reached one arrangement; empty: its own",
+        nullable=True,
+    ),
     Column("reason", TEXT, "why the relaxation failed or does not count; empty otherwise", nullable=True),
-    Column("detail", TEXT, "what the reason means here: the gate, the distance, the message", nullable=True),
+    Column(
+        "gate",
+        TEXT,
+        "rule that the end breaks: h_h, short_contact, host_shift, volume or stretch; empty otherwise",
+        nullable=True,
+    ),
+    Column("detail", TEXT, "what the reason means here: the distance, the change, the message", nullable=True),
 )
 
 MATCHES = table(
@@ -123,6 +135,8 @@ RUNS = table(
     Column("n_in", INT, "rows that came in"),
     Column("n_out", INT, "rows that went out"),
     Column("n_reused", INT, "of these, rows that an earlier job had finished: taken from the journal"),
+    Column("n_shared", INT, "relax: of these, rows that repeat another trial's full relaxation", nullable=True),
+    Column("n_cut", INT, "relax: of these, trials too high in energy to be relaxed fully", nullable=True),
     Column("seconds_s", FLOAT, "wall-clock seconds of the job"),
     Column("cpu_s", FLOAT, "CPU seconds of the process, its start-up left out; on a shared machine the better measure"),
     Column("compute_s", FLOAT, "seconds in the network or potential, without start-up", nullable=True),

@@ -47,7 +47,7 @@ def read_jobs(run: Path, n: int) -> list[RelaxJob]:
 def ours(potential: LoadedPotential, jobs: list[RelaxJob], settings: Relax) -> Result:
     """Relax with hinpaint's engine."""
     started = time.monotonic()
-    outcomes = relax_levels(potential, jobs, settings, lambda _level: lambda _done, _total: None)
+    outcomes = relax_levels(lambda: potential, jobs, settings, lambda _level: lambda _done, _total: None)
     seconds = time.monotonic() - started
     energies = [o.energy_ev if o.converged and o.energy_ev is not None else np.nan for level, o in outcomes if level == "full"]  # fmt: skip  # noqa: E501
     return Result(np.array(energies), sum(outcome.n_steps for _, outcome in outcomes), seconds)

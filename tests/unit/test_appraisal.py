@@ -7,8 +7,8 @@ import pytest
 
 from hinpaint.crystal import Crystal
 from hinpaint.deciding.appraisal import appraise
-from hinpaint.deciding.matching import host_operations
 from hinpaint.doubts import DOUBTS, Doubt, needs_review
+from hinpaint.placements import host_operations
 
 BRUCITE_CELL = [[3.15, 0, 0], [-1.575, 3.15 * np.sqrt(3) / 2, 0], [0, 0, 4.77]]
 EXPORT = Path(__file__).parents[3] / "shared/data/mc3d/mc3d_h_dev.jsonl.gz"

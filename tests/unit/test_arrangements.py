@@ -3,7 +3,8 @@ import pytest
 
 from hinpaint.crystal import Crystal, close_distances, minimum_image_distances
 from hinpaint.deciding.arrangements import SAME_ARRANGEMENT_A, End, group
-from hinpaint.deciding.matching import host_fixed_distances, host_operations, images, kept_operations, same_within
+from hinpaint.deciding.matching import host_fixed_distances, kept_operations
+from hinpaint.placements import host_operations, images, same_within
 
 CUBIC = Crystal.build(4 * np.eye(3), ["O"], [[0, 0, 0]])
 BRUCITE_HOST = Crystal.build(

@@ -1,9 +1,11 @@
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from cheap_potential import pair_potential
 
 from hinpaint.config import Potential
 from hinpaint.relaxation import canary
@@ -41,7 +43,7 @@ def _wrong(potential: LoadedPotential, spoil: Any) -> LoadedPotential:
 
 
 def test_the_shipped_weights_pass(sevennet: LoadedPotential) -> None:
-    assert len(canary.check(sevennet)) == 9
+    assert len(canary.check(sevennet)) == 16
 
 
 def test_weights_off_by_one_percent_are_caught(perturbed: LoadedPotential) -> None:
@@ -87,12 +89,35 @@ def test_a_model_that_raises_or_returns_nan_is_caught(sevennet: LoadedPotential)
         canary.check(_wrong(sevennet, lambda _output: {}["absent"]))
 
 
+def test_forces_are_compared_with_the_recorded_ones(sevennet: LoadedPotential) -> None:
+    def turn(output: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        return {**output, "forces": output["forces"] * 1.01}
+
+    with pytest.raises(PotentialError, match="forces of .* eV/Å together, expected"):
+        canary.check(_wrong(sevennet, turn))
+
+
+def test_a_potential_of_ones_own_must_say_what_it_said_first(tmp_path: Path) -> None:
+    own = pair_potential()
+    first = canary.check(own, tmp_path)
+    (path,) = tmp_path.iterdir()
+    assert path.name == f"{own.sha256}.json"
+    assert canary.check(own, tmp_path) == first
+    shifted = _wrong(own, lambda output: {**output, "energy": output["energy"] + 0.01})
+    canary.check(shifted)  # nothing tells it apart, but for what the first job found
+    with pytest.raises(PotentialError, match="energy .* expected"):
+        canary.check(shifted, tmp_path)
+    path.write_text("{}")
+    with pytest.raises(PotentialError, match="delete it"):
+        canary.check(own, tmp_path)
+
+
 @pytest.mark.parametrize("elements", [{"H", "O"}, {"Fe", "H"}, {"Si"}, {"Ar", "Kr", "Xe"}])
 def test_potentials_of_few_elements_are_checked_on_structures_of_theirs(
     sevennet: LoadedPotential, elements: set[str]
 ) -> None:
     few = replace(sevennet, elements=frozenset(elements), name="other")
     crystals = canary.structures(few)
-    assert len(crystals) >= 2
+    assert len(crystals) == 16
     assert all(few.knows(crystal.species) for crystal in crystals.values())
     canary.check(few)

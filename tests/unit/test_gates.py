@@ -3,7 +3,7 @@ import pytest
 
 from hinpaint.config import Relax
 from hinpaint.crystal import Crystal
-from hinpaint.gates import failed_gate
+from hinpaint.gates import Gate, failed_contact, failed_gate
 
 START = Crystal.build(
     4 * np.eye(3), ["Mg", "O", "H"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.75]], known=[True, True, False]
@@ -37,4 +37,25 @@ def test_volume(scale: float, gated: bool) -> None:
     swollen = Crystal.build(scale * START.lattice, START.species, START.frac, START.known)
     gate = failed_gate(START, swollen, Relax())
     assert (gate is not None) == gated
-    assert gate is None or gate.startswith("volume changed by")
+    assert gate is None or (gate.gate, gate.detail[:17]) == (Gate.VOLUME, "volume changed by")
+
+
+def test_shape_at_one_volume() -> None:
+    sheared = START.lattice * np.array([[1.2], [1 / 1.2], [1.0]])
+    breach = failed_gate(START, Crystal.build(sheared, START.species, START.frac, START.known), Relax())
+    assert breach is not None
+    assert breach.gate == Gate.STRETCH
+    rotated = START.lattice @ np.array([[0.0, 1.0, 0.0], [-1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])
+    assert failed_gate(START, Crystal.build(rotated, START.species, START.frac, START.known), Relax()) is None
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "gate"),
+    [(0.25, 0.39, Gate.H_H), (0.25, 0.41, None), (0.13, 0.8, Gate.SHORT_CONTACT), (0.9, 0.03, Gate.H_H)],
+)
+def test_contacts(first: float, second: float, gate: Gate | None) -> None:
+    """Hydrogens on an axis of 4 Å that begins at Mg, by their fractional coordinate; through the boundary, too."""
+    frac = [[0, 0, 0], [0, 0, first], [0, 0, second]]
+    crystal = Crystal.build(4 * np.eye(3), ["Mg", "H", "H"], frac, known=[True, False, False])
+    breach = failed_contact(crystal, Relax())
+    assert (breach.gate if breach else None) == gate

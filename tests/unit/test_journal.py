@@ -273,7 +273,7 @@ def test_nothing_new_loads_no_weights(place: Stage, tmp_path: Path, monkeypatch:
 
 
 def test_relaxation_that_was_stopped_goes_on(tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canary, "check", lambda _potential: {})
+    monkeypatch.setattr(canary, "check", lambda *_: {})
     monkeypatch.setattr(relax, "load_potential", cache(load_potential))
     write_table(tmp_path / "trials", TRIALS, [trial(0) | {"frac_unknown": [0.5, 0.5, 0.46]}], "resume")
     relaxation = {"fmax_ev_per_a": 0.005, "max_steps_h_only": 8, "max_steps_full": 8, "max_atoms": 4}
@@ -324,7 +324,7 @@ def test_records_of_one_structure_share_their_trials(place: Stage, tasks: Path, 
 
 
 def test_equal_starts_are_relaxed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canary, "check", lambda _potential: {})
+    monkeypatch.setattr(canary, "check", lambda *_: {})
     task = {"element": "H", "host_species": ["Li"], "host_frac": [0.0, 0, 0], "reference_frac": None}
     task["lattice"] = (2.04 * (np.ones((3, 3)) - np.eye(3))).ravel().tolist()
     tasks = [{**task, "entry_key": key} for key in ("a|1|x", "b|1|x")]

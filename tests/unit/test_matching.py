@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hinpaint.crystal import Crystal, minimum_image_distances, shortest_distance
-from hinpaint.deciding.matching import compare, host_fixed_distances, host_operations, matcher_settings
+from hinpaint.deciding.matching import compare, host_fixed_distances, matcher_settings
+from hinpaint.placements import host_operations
 
 
 def brucite(z_h: float = 0.42) -> Crystal:

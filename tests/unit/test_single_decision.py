@@ -11,7 +11,7 @@ import pytest
 
 from hinpaint.config import Config, Grades, Relax, load_config
 from hinpaint.deciding.judging import SHARD_TABLES, join, judge
-from hinpaint.deciding.matching import host_operations
+from hinpaint.placements import host_operations
 from hinpaint.relaxation.engine import RelaxOutcome
 from hinpaint.sampling import Sampler
 from hinpaint.single.command import inpaint

@@ -114,7 +114,7 @@ def test_the_job_is_accounted_for(folder: Path) -> None:
 
 
 def test_no_steps_skip_the_full_level(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canary, "check", lambda _potential: {})
+    monkeypatch.setattr(canary, "check", lambda *_: {})
     rows = _run(tmp_path, _config(tmp_path, max_steps_full=0, max_steps_h_only=1), _TRIALS[3:4])
     assert {row["level"] for row in rows} == {"h_only"}
     lih = next(row for row in rows if row["entry_key"] == "x|1|lih")
@@ -123,13 +123,13 @@ def test_no_steps_skip_the_full_level(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_an_empty_shard_is_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(canary, "check", lambda _potential: {})
+    monkeypatch.setattr(canary, "check", lambda *_: {})
     monkeypatch.setattr(relax, "relax_jobs", lambda _tasks, _trials: [])
     assert _run(tmp_path, _config(tmp_path), []) == []
 
 
 def test_a_potential_that_fails_its_checks_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_potential: Any) -> None:
+    def refuse(*_: Any) -> None:
         raise PotentialError("canary: no")
 
     monkeypatch.setattr(canary, "check", refuse)
