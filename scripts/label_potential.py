@@ -23,8 +23,8 @@ arguments = parser.parse_args()
 device = choose_device(arguments.device, arguments.threads)
 settings = load_settings(arguments.config)
 arguments.out.mkdir(parents=True, exist_ok=True)
-teacher, model = load_potential(Potential(name=settings.teacher), device), load_model(settings.labels.model, device)
-parts = split(arguments.structures, arguments.validation, settings.labels)
-for name, hosts in zip(("held_out", "train"), reversed(parts), strict=True):
-    out = arguments.out / f"{name}.extxyz"
-    label_hosts(hosts, teacher, model, settings.labels, out, say=lambda line: print(line, flush=True))
+teacher = load_potential(Potential(name=settings.teacher), device)
+hosts = split(arguments.structures, arguments.validation, settings)
+for part, labels in (("held_out", settings.held_out), ("train", settings.labels)):
+    out, model = arguments.out / f"{part}.extxyz", load_model(labels.model, device)
+    label_hosts(hosts[part], teacher, model, labels, out, say=lambda line: print(line, flush=True))

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 from ase.data import chemical_symbols
 
 from hinpaint.crystal import Crystal
-from hinpaint.distillation.settings import LabelSettings
+from hinpaint.distillation.settings import DistillationSettings
 from hinpaint.rng import stream
 
 _COLUMNS = ["material_id", "reduced_formula", "lattice", "atomic_numbers", "frac_coords"]
@@ -96,7 +96,7 @@ def all_elements(hosts: Sequence[Host]) -> list[str]:
     return sorted(present, key=chemical_symbols.index)
 
 
-def split(train: Path, held_out: Path, settings: LabelSettings) -> tuple[list[Host], list[Host]]:
+def split(train: Path, held_out: Path, settings: DistillationSettings) -> dict[str, list[Host]]:
     """Choose what is trained on and what is held out; no reduced formula is in both.
 
     Args:
@@ -105,14 +105,15 @@ def split(train: Path, held_out: Path, settings: LabelSettings) -> tuple[list[Ho
         settings: sizes and numbers.
 
     Returns:
-        Hydrides and other structures for training, in random order, and the hydrides held out.
+        ``train``: hydrides and others, in random order; ``held_out``: hydrides.
     """
-    largest = max(settings.max_sites, settings.element_sites)
-    candidates = list(read_hosts(train, largest))
-    tested = hydrides(list(read_hosts(held_out, settings.max_sites_held_out)))
+    labels = settings.labels
+    candidates = list(read_hosts(train, max(labels.max_sites, labels.element_sites)))
+    tested = hydrides(list(read_hosts(held_out, settings.held_out.max_sites)))
     formulas = {host.formula for host in tested}
-    learnt = [host for host in hydrides(candidates, formulas) if host.crystal.n_sites <= settings.max_sites]
-    elements = all_elements([*learnt, *tested]) + list(settings.elements)
-    small = [host for host in candidates if host.crystal.n_sites <= settings.element_sites]
-    learnt += fill_elements(small, elements, settings.per_element, settings.seed, formulas)
-    return sorted(learnt, key=lambda host: stream(settings.seed, host.name, 0, "order").random()), tested
+    learnt = [host for host in hydrides(candidates, formulas) if host.crystal.n_sites <= labels.max_sites]
+    elements = all_elements([*learnt, *tested]) + list(labels.elements)
+    small = [host for host in candidates if host.crystal.n_sites <= labels.element_sites]
+    learnt += fill_elements(small, elements, labels.per_element, labels.seed, formulas)
+    shuffled = sorted(learnt, key=lambda host: stream(labels.seed, host.name, 0, "order").random())
+    return {"train": shuffled[: labels.max_hosts], "held_out": tested[: settings.held_out.max_hosts]}

@@ -50,11 +50,13 @@ def label_hosts(
     Args:
         hosts: structures; hosts without hydrogen get no trials.
         teacher: what labels.
-        model: diffusion weights; None leaves raw samples and their paths out.
+        model: diffusion weights; only needed for raw samples.
         settings: which arrangements.
         out: extended XYZ file to write; parts lie beside it until it is whole.
         say: takes progress lines.
     """
+    if out.exists():
+        return
     parts = []
     for start in range(0, len(hosts), _CHUNK):
         part = out.with_name(f"{out.stem}-part{start // _CHUNK:04d}.extxyz")
@@ -95,17 +97,19 @@ def label_chunk(
 def trials(
     hosts: Sequence[Host], model: LoadedModel | None, settings: LabelSettings
 ) -> Iterator[tuple[Host, str, Crystal]]:
-    """One raw sample of the diffusion model and one random placement of every host with hydrogen."""
+    """One trial of each kind that is asked for, for every host with hydrogen."""
     by_name = {host.name: host for host in hosts}
     jobs = [
         PlacementJob(host.name, 0, host.crystal.take(host.crystal.known), "H", int((~host.crystal.known).sum()))
         for host in hosts
         if not host.crystal.known.all()
     ]
-    samplers: list[tuple[str, Sampler, LoadedModel | None]] = [("random", Sampler(name="random"), None)]
-    if model is not None:
-        samplers.append(("sampled", Sampler(n_steps=settings.sampler_steps), model))
-    for kind, sampler, weights in samplers:
+    samplers: dict[str, tuple[Sampler, LoadedModel | None]] = {
+        "random": (Sampler(name="random"), None),
+        "sampled": (Sampler(n_steps=settings.sampler_steps), model),
+    }
+    for kind in settings.trials:
+        sampler, weights = samplers[kind]
         for placement in sorted(place(jobs, sampler, settings.seed, weights), key=lambda each: each.job.key):
             if placement.frac_unknown is None:
                 continue

@@ -88,9 +88,15 @@ class HostBatches(Sampler[list[int]]):
 
 
 def host_loader(
-    dataset: Any, generator: torch.Generator, collate_fn: Callable[..., Any], hosts: int, arrangements: int
-) -> DataLoader[Any]:
-    """Build the loader that NequIP's data module asks for (``_target_`` of ``train_dataloader``)."""
+    dataset: Any, generator: torch.Generator, collate_fn: Callable[..., Any], hosts: int, arrangements: int,
+    batch_size: int | None = None,
+) -> DataLoader[Any]:  # fmt: skip
+    """Build the loader that NequIP's data module asks for (``_target_`` of ``train_dataloader``).
+
+    With ``batch_size`` it is a plain one: ``nequip-package`` wants a structure to try the model on.
+    """
+    if batch_size is not None:
+        return DataLoader(dataset, batch_size=batch_size, collate_fn=collate_fn)
     compositions = [tuple(sorted(each[AtomicDataDict.ATOMIC_NUMBERS_KEY].tolist())) for each in dataset.data_list]
     batches = HostBatches(compositions, hosts, arrangements, generator)
     return DataLoader(dataset, batch_sampler=batches, collate_fn=collate_fn)

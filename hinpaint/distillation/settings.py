@@ -16,14 +16,15 @@ class LabelSettings:
 
     Attributes:
         seed: seed of every arrangement.
-        max_sites: hosts with hydrogen and at most so many sites, in training.
-        max_sites_held_out: the same for the hosts that are held out.
+        max_hosts: hosts at most, of a random order; empty: all.
+        max_sites: hosts with hydrogen have at most so many sites.
         max_displacement_a: hydrogen is displaced by up to so much.
         n_displaced: structures a host with displaced hydrogen.
         n_rattled: structures a host with every site and the cell displaced a little.
         n_strained: structures a host with a strained cell.
         n_short: structures a host with one hydrogen too close to another site.
-        model: diffusion weights whose raw samples are labelled.
+        trials: one raw sample of the diffusion model, one random placement of every hydrogen, or both.
+        model: diffusion weights that sample.
         sampler_steps: steps of the sampler ``renoise`` for these.
         steps_h_only: optimiser steps of the hydrogen-only level, from raw samples and from random placements.
         steps_full: optimiser steps of the full level after these.
@@ -40,13 +41,14 @@ class LabelSettings:
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID
 
     seed: int = 1
+    max_hosts: int | None = None
     max_sites: int = 16
-    max_sites_held_out: int = 32
     max_displacement_a: float = 0.6
     n_displaced: int = 2
     n_rattled: int = 1
     n_strained: int = 1
     n_short: int = 1
+    trials: tuple[Literal["sampled", "random"], ...] = ("sampled", "random")
     model: str = "td-small"
     sampler_steps: int = 12
     steps_h_only: int = 12
@@ -115,7 +117,8 @@ class DistillationSettings:
 
     Attributes:
         teacher: potential whose energies, forces and stresses are learnt.
-        labels: structures.
+        labels: structures to learn from.
+        held_out: structures of other formulas, only to measure with.
         network: size.
         fit: training.
     """
@@ -124,6 +127,7 @@ class DistillationSettings:
 
     teacher: Literal["sevennet-0", "sevennet-l3i5"] = "sevennet-0"
     labels: LabelSettings = field(default_factory=LabelSettings)
+    held_out: LabelSettings = field(default_factory=LabelSettings)
     network: NetworkSettings = field(default_factory=NetworkSettings)
     fit: FitSettings = field(default_factory=FitSettings)
 

@@ -23,6 +23,7 @@ from hinpaint.files import write_atomic
 
 # The step from squares to absolute values in the Huber terms: labels of squeezed structures must not drown the rest.
 _DELTAS = {"energy": 0.02, "within": 0.02, "forces": 0.1, "stress": 0.005}
+_VALIDATION_BATCHES = 4  # an epoch: a glance, as it decides nothing
 _SHRINKAGE = 0.1  # of reference energies towards their mean, in structures
 
 
@@ -128,6 +129,7 @@ def training_config(
             "devices": 1,
             "max_steps": settings.fit.steps,
             "gradient_clip_val": settings.fit.clip,
+            "limit_val_batches": _VALIDATION_BATCHES,
             "enable_progress_bar": False,
             "log_every_n_steps": 100,
             "logger": {"_target_": "lightning.pytorch.loggers.CSVLogger", "save_dir": ".", "name": "curves"},
