@@ -22,6 +22,7 @@ from hinpaint.dft import DECIDING as DFT
 from hinpaint.dft import Verify
 from hinpaint.files import sha256_file, write_atomic
 from hinpaint.sampling import Sampler, misfit, read_card
+from hinpaint.shipped import POTENTIALS, potential_card
 
 Mode = Literal["reconstruct", "benchmark", "audit"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -99,8 +100,10 @@ class Potential(Block):
     """The interatomic potential that relaxes."""
 
     name: Annotated[
-        Literal["sevennet-0", "sevennet-l3i5", "nequip"],
-        Field(description="sevennet-0, sevennet-l3i5 (weights inside the sevenn wheel), or nequip"),
+        Literal["sevennet-0", "sevennet-l3i5", "nequip-small", "nequip"],
+        Field(
+            description="sevennet-0, sevennet-l3i5 (weights inside the sevenn wheel), nequip-small (shipped), or nequip"
+        ),
     ] = "sevennet-0"
     path: Annotated[Path | None, Field(description="nequip: packaged (.nequip.zip) or compiled (.nequip.pt2/.pth) file")] = None  # fmt: skip  # noqa: E501
     model_id: Annotated[str | None, Field(description="nequip: a nequip.net id, where there is a network")] = None
@@ -315,6 +318,8 @@ def stage_settings(config: Config, stage: str) -> str:
         chosen[name] = {k: v for k, v in value.items() if k not in _BATCH_BOUNDS} if isinstance(value, dict) else value
     if "grades" in chosen:  # another fit gives other confidences
         chosen["confidence_sha256"] = sha256_file(Path(str(resources.files("hinpaint") / "models/confidence.json")))
+    if "potential" in chosen and config.potential.name in POTENTIALS:
+        chosen["potential_sha256"] = potential_card(config.potential.name)["sha256"]
     if "model" in chosen:  # weights that were trained again under the same name are other weights
         chosen["model_sha256"] = read_card(config.model)["sha256"]
     return json.dumps(chosen, sort_keys=True)

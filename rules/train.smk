@@ -4,11 +4,22 @@
 #
 # Other settings: add settings=FILE.yaml. Rates while it trains: add validation=STRUCTURES. A training that was stopped
 # goes on where it was.
+#
+# A NequIP model that learns from SevenNet (docs/potentials.md), measured on one shard of a run that SevenNet relaxed:
+#
+#   snakemake -s rules/train.smk --directory . --cores 1 potential
+#     --config structures=STRUCTURES.parquet validation=OTHERS.parquet run=results/NAME
+#
+# Other settings: add potential=FILE.yaml, for example config/training/nequip-medium.yaml on a GPU.
 from pathlib import Path
 
 SETTINGS = Path(config.get("settings", "config/training/td-small.yaml"))
 FOLDER = Path("training") / SETTINGS.stem
 VALIDATION = [config["validation"]] if "validation" in config else []
+POTENTIAL_SETTINGS = Path(config.get("potential", "config/training/nequip-small.yaml"))
+POTENTIAL = Path("training") / POTENTIAL_SETTINGS.stem
+RUN = Path(config.get("run", "results/demonstration"))
+SHARD = f"shard={int(config.get('shard', 0)):04d}.parquet"
 
 
 rule train:
@@ -34,3 +45,70 @@ rule train:
     shell:
         "trap : INT TERM; python scripts/train.py --config {input.settings} --structures {input.structures}"
         " {params.validation} --out {params.folder} --threads {threads} 2>&1 | (trap '' INT TERM; tee -a {log})"
+
+
+rule label_potential:
+    input:
+        structures=config["structures"],
+        validation=config.get("validation", config["structures"]),
+        settings=POTENTIAL_SETTINGS,
+    output:
+        train=POTENTIAL / "train.extxyz",
+        held_out=POTENTIAL / "held_out.extxyz",
+    log:
+        POTENTIAL / "label.log",
+    benchmark:
+        POTENTIAL / "label.tsv"
+    conda:
+        "../envs/relax.yaml"
+    threads: workflow.cores
+    params:
+        folder=POTENTIAL,
+    shell:
+        "python scripts/label_potential.py --config {input.settings} --structures {input.structures}"
+        " --validation {input.validation} --out {params.folder} --threads {threads} 2>&1 | tee -a {log}"
+
+
+rule train_potential:
+    input:
+        rules.label_potential.output,
+        settings=POTENTIAL_SETTINGS,
+    output:
+        package=POTENTIAL / "potential.nequip.zip",
+        facts=POTENTIAL / "training.json",
+    log:
+        POTENTIAL / "fit.log",
+    benchmark:
+        POTENTIAL / "fit.tsv"
+    conda:
+        "../envs/relax.yaml"
+    threads: workflow.cores
+    params:
+        folder=POTENTIAL,
+    shell:
+        "python scripts/train_potential.py --config {input.settings} --out {params.folder} --threads {threads}"
+        " 2>&1 | tee -a {log}"
+
+
+rule potential:
+    input:
+        rules.train_potential.output,
+        held_out=rules.label_potential.output.held_out,
+        run=RUN / "config.json",
+        tasks=RUN / "tasks" / SHARD,
+        trials=RUN / "trials" / SHARD,
+        relaxed=RUN / "relaxed" / SHARD,
+    output:
+        card=POTENTIAL / "potential.json",
+    log:
+        POTENTIAL / "appraise.log",
+    benchmark:
+        POTENTIAL / "appraise.tsv"
+    conda:
+        "../envs/relax.yaml"
+    threads: workflow.cores
+    params:
+        folder=POTENTIAL,
+    shell:
+        "python scripts/appraise_potential.py --run {input.run} --tasks {input.tasks} --trials {input.trials}"
+        " --relaxed {input.relaxed} --out {params.folder} --threads {threads} 2>&1 | tee -a {log}"

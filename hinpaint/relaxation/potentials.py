@@ -8,7 +8,7 @@ table below for weights inside a wheel, from the configuration for everything el
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ import torch
 
 from hinpaint.config import Potential
 from hinpaint.files import sha256_file
+from hinpaint.shipped import POTENTIALS, potential_card, potential_files
 
 # Name -> (constant in sevenn._const that holds the path, SHA-256 of the file in the sevenn wheel).
 _SEVENNET_FILES = {
@@ -70,6 +71,7 @@ def load_potential(settings: Potential, device: str | torch.device = "cpu") -> L
     """
     loaders: dict[str, Callable[[Potential, torch.device], LoadedPotential]] = {
         **dict.fromkeys(_SEVENNET_FILES, _load_sevennet),
+        **dict.fromkeys(POTENTIALS, _load_shipped),
         "nequip": _load_nequip,
     }
     loader = loaders.get(settings.name)
@@ -181,6 +183,12 @@ def _load_nequip(settings: Potential, device: torch.device) -> LoadedPotential:
     except Exception as error:  # a file of another kind fails in as many ways as there are readers
         raise PotentialError(f"potential nequip: {path} does not load: {_first_line(error)}") from error
     return LoadedPotential("nequip", sha256, model, torch.float64, device, _nequip_elements(model))
+
+
+def _load_shipped(settings: Potential, device: torch.device) -> LoadedPotential:
+    """Load a NequIP package that ships with hinpaint; its card names the hash."""
+    own = {"path": potential_files(settings.name)[0], "sha256": potential_card(settings.name)["sha256"]}
+    return replace(_load_nequip(settings.model_copy(update=own), device), name=settings.name)
 
 
 def _nequip_file(settings: Potential) -> Path:

@@ -1,0 +1,1 @@
+"""NequIP models that learn from a larger potential: structures, labels, training, and what they reach."""

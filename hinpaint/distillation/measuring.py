@@ -1,0 +1,115 @@
+"""Measures a distilled potential against its teacher: held-out labels, relaxed pairs of a run, time."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hinpaint.config import Config, Potential
+from hinpaint.crystal import Crystal
+from hinpaint.distillation.appraisal import (
+    agreement,
+    by_key,
+    hydrogen_distances,
+    label_errors,
+    lower_verdicts,
+    relative_energies,
+)
+from hinpaint.distillation.labelling import answer_all
+from hinpaint.relaxation.batch import Answer
+from hinpaint.relaxation.potentials import LoadedPotential
+from hinpaint.stages import relax
+from hinpaint.store import read_table, write_table
+from hinpaint.tables import RELAXED, TASKS, TRIALS
+
+_TIMED = 40  # structures
+
+
+def read_labels(path: Path) -> tuple[list[str], list[Crystal], list[Answer]]:
+    """Hosts, structures and answers of a file of labels that all have the same elements in some potential."""
+    from ase.io import iread
+
+    hosts, crystals, answers = [], [], []
+    for image in iread(path, parallel=False):
+        hosts.append(image.info["host"])
+        crystals.append(Crystal.build(image.cell.array, image.get_chemical_symbols(), image.get_scaled_positions()))
+        stress = image.get_stress(voigt=False)
+        answers.append(Answer(float(image.get_potential_energy()), image.get_forces(), stress))
+    return hosts, crystals, answers
+
+
+def on_labels(student: LoadedPotential, path: Path) -> dict[str, Any]:
+    """Errors on labels of hosts whose formulas were held out; hosts with elements it does not know are left out."""
+    hosts, crystals, answers = read_labels(path)
+    known = [index for index, crystal in enumerate(crystals) if student.knows(crystal.species)]
+    chosen = [crystals[index] for index in known]
+    found, wanted = answer_all(student, chosen), [answers[index] for index in known]
+    names = [hosts[index] for index in known]
+    counted = {"n_hosts": len(set(names)), "n_structures": len(names)}
+    return {**counted, **label_errors(wanted, found), "within_host": relative_energies(names, wanted, found)}
+
+
+def seconds_per_evaluation(potential: LoadedPotential, crystals: Sequence[Crystal]) -> float:
+    """CPU seconds a structure, in the batches that a relaxation makes; the first batch is not counted."""
+    answer_all(potential, crystals[:2])
+    started = time.process_time()
+    answer_all(potential, crystals)
+    return (time.process_time() - started) / len(crystals)
+
+
+def speed(student: LoadedPotential, teacher: LoadedPotential, path: Path) -> dict[str, float]:
+    """Evaluations a CPU second of both on the same held-out structures."""
+    crystals = [crystal for crystal in read_labels(path)[1] if student.knows(crystal.species)][:_TIMED]
+    own, other = (seconds_per_evaluation(each, crystals) for each in (student, teacher))
+    return {
+        "n_structures": len(crystals),
+        "mean_sites": float(np.mean([crystal.n_sites for crystal in crystals])),
+        "evaluations_per_cpu_s": 1.0 / own,
+        "evaluations_per_cpu_s_teacher": 1.0 / other,
+    }
+
+
+def on_run(
+    config: Config, student: Potential, tasks: Path, trials: Path, relaxed: Path, folder: Path, max_trials: int
+) -> dict[str, Any]:
+    """Relax a shard's trials with the student and compare with what the teacher made of them.
+
+    Args:
+        config: configuration of the run; its thresholds and step limits hold for both.
+        student: the student's block of the configuration.
+        tasks: the shard's tasks.
+        trials: the shard's trials.
+        relaxed: the shard's structures as the teacher relaxed them.
+        folder: receives the student's tables, from which an interrupted call goes on.
+        max_trials: model trials an entry that are compared; controls are always.
+
+    Returns:
+        Agreement of verdicts, hydrogen-only distances, and how many relaxations ended how.
+    """
+    task_rows = read_table(tasks, TASKS).to_pylist()
+    trial_rows = [row for row in read_table(trials, TRIALS).to_pylist() if row["trial"] < max_trials]
+    chosen = folder / "pairs-trials.parquet"
+    write_table(chosen, TRIALS, trial_rows, config.run)
+    own = config.model_copy(update={"potential": student})
+    files = (folder / "pairs-relaxed.parquet", folder / "pairs-runs.parquet")
+    relax.run(own, 0, tasks, chosen, *files, "cpu", folder / "pairs-journal")
+    of_student = by_key(read_table(files[0], RELAXED).to_pylist())
+    of_teacher = by_key(read_table(relaxed, RELAXED).to_pylist())
+    n_host = {row["entry_key"]: len(row["host_species"]) for row in task_rows}
+    sizes = {row["entry_key"]: len(row["host_species"]) + row["n_unknown"] for row in task_rows}
+    tol = config.les.tol_mev_per_atom
+    verdicts = agreement(lower_verdicts(of_teacher, sizes, tol), lower_verdicts(of_student, sizes, tol))
+    distances = hydrogen_distances(of_teacher, of_student, n_host)
+    near = float(np.median(distances)) if len(distances) else float("nan")
+    return {
+        "run": config.run,
+        "relax": config.relax.model_dump(),
+        "verdicts": {**verdicts, "tol_mev_per_atom": tol},
+        "hydrogen_h_only": {
+            "n_sites": len(distances),
+            "median_distance_a": near,
+            "within_0.1_a": float((distances <= 0.1).mean()) if len(distances) else float("nan"),
+        },
+    }
