@@ -8,11 +8,12 @@ import torch
 from ase.data import atomic_numbers
 
 from hinpaint.crystal import Crystal
-from hinpaint.deciding.matching import compare, host_operations
+from hinpaint.deciding.matching import compare
 from hinpaint.diffusion.checkpoints import LoadedModel
 from hinpaint.diffusion.graph import Batch
 from hinpaint.diffusion.network import ScoreNetwork
 from hinpaint.diffusion.samplers import PlacementJob, place
+from hinpaint.placements import host_operations
 from hinpaint.rng import stream
 from hinpaint.sampling import Sampler
 from hinpaint.training.dataset import TrainingSet

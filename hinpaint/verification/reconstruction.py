@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from hinpaint.crystal import Crystal, FloatArray
-from hinpaint.deciding.matching import host_operations
+from hinpaint.placements import host_operations
 from hinpaint.verification.wells import Distances, find_wells, next_sites
 from hinpaint.whynot import Reason, Stop
 

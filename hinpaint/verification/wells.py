@@ -8,7 +8,7 @@ from scipy.ndimage import map_coordinates, spline_filter
 from scipy.optimize import minimize
 
 from hinpaint.crystal import Crystal, FloatArray, IntArray, minimum_image_distances
-from hinpaint.deciding.matching import Operations, images
+from hinpaint.placements import Operations, images
 
 SNAP_A = 0.2
 """Images of a well this near each other are one: the well lies on the symmetry element between them."""

@@ -24,10 +24,11 @@ import torch
 from hinpaint.config import Potential, Relax, Source
 from hinpaint.crystal import Crystal
 from hinpaint.deciding.les import bootstrap_interval
-from hinpaint.deciding.matching import Match, compare, host_operations, matcher_settings
+from hinpaint.deciding.matching import Match, compare, matcher_settings
 from hinpaint.diffusion.checkpoints import LoadedModel, load_model
 from hinpaint.diffusion.samplers import PlacementJob, place
 from hinpaint.files import write_atomic
+from hinpaint.placements import host_operations
 from hinpaint.relaxation.batch import RelaxJob
 from hinpaint.relaxation.levels import relax_levels
 from hinpaint.relaxation.potentials import LoadedPotential, load_potential

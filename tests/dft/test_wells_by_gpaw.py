@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from hinpaint.crystal import Crystal
-from hinpaint.deciding.matching import compare, host_operations
+from hinpaint.deciding.matching import compare
+from hinpaint.placements import host_operations
 from hinpaint.verification.backends import Backend
 from hinpaint.verification.gpaw_wells import GpawWells, WellSettings
 from hinpaint.verification.reconstruction import Reconstruction, reconstruct

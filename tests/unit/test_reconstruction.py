@@ -7,7 +7,8 @@ import pytest
 from proton_model import ProtonModel
 
 from hinpaint.crystal import Crystal, minimum_image_distances
-from hinpaint.deciding.matching import compare, host_operations
+from hinpaint.deciding.matching import compare
+from hinpaint.placements import host_operations
 from hinpaint.verification.reconstruction import Reconstruction, Settled, reconstruct
 from hinpaint.verification.wells import Distances
 from hinpaint.whynot import Reason, Stop

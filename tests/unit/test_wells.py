@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from proton_model import BOND_A, ProtonModel, on_grid
 
 from hinpaint.crystal import Crystal, minimum_image_distances
-from hinpaint.deciding.matching import host_operations
+from hinpaint.placements import host_operations
 from hinpaint.verification.wells import Distances, Well, find_wells, next_sites, orbit
 
 CUBE = 4.0 * np.eye(3)
