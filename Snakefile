@@ -20,6 +20,10 @@ if not workflow.config_settings.configfiles:
 
 try:
     settings = parse_config(config)
+    if settings.verify.code:
+        from hinpaint.verification.picks import check_query
+
+        check_query(settings)
 except ConfigError as error:
     sys.exit(f"hinpaint: {error}")
 
@@ -42,6 +46,13 @@ include: "rules/inpaint.smk"
 include: "rules/relax.smk"
 include: "rules/match.smk"
 include: "rules/aggregate.smk"
+
+
+if settings.verify.code:
+
+    include: "rules/verify.smk"
+
+
 include: "rules/release.smk"
 include: "rules/figures.smk"
 

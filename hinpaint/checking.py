@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hinpaint.config import Config
-from hinpaint.scripting import table_files
+from hinpaint.scripting import table_files, verify_files
 from hinpaint.store import StoreError, read_table
 from hinpaint.tables import ALL_TABLES
 
@@ -36,7 +36,8 @@ def broken_files(config: Config, results: Path) -> Iterator[BrokenFile]:
     Yields:
         The files to delete, in the order of the stages.
     """
-    for name, paths in table_files(config, results).items():
+    stages, verified = table_files(config, results), verify_files(config, results)
+    for name, paths in (*stages.items(), *verified.items()):
         for path in paths:
             if path.exists() and (problem := _problem(path, name)) is not None:
                 yield BrokenFile(path, problem)

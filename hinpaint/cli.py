@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 from rich.table import Table
 
+from hinpaint.benchmark.command import benchmark
 from hinpaint.calibration.command import calibrate
 from hinpaint.catalog.command import query
 from hinpaint.census.command import census
@@ -144,3 +145,4 @@ app.command(rich_help_panel=_WEIGHTS)(import_weights)
 app.command("prepare-training", rich_help_panel=_WEIGHTS)(prepare_training)
 app.command(rich_help_panel=_WEIGHTS)(train)
 app.command(rich_help_panel=_WEIGHTS)(calibrate)
+app.command(rich_help_panel=_WEIGHTS)(benchmark)

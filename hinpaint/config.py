@@ -18,6 +18,8 @@ from pydantic import (
 )
 
 from hinpaint.block import Block
+from hinpaint.dft import DECIDING as DFT
+from hinpaint.dft import Verify
 from hinpaint.files import sha256_file, write_atomic
 from hinpaint.sampling import Sampler, misfit, read_card
 
@@ -132,7 +134,7 @@ class Relax(Block):
 class Les(Block):
     """How trials are judged."""
 
-    tol_mev_per_atom: Annotated[float, Field(ge=0, description="a trial is lower when it is by more than this")] = 1.0
+    tol_mev_per_atom: Annotated[float, Field(ge=0, description="a trial is lower when it is by more than this; from where on the potential is right: docs/verification.md")] = 1.0  # fmt: skip  # noqa: E501
     strict_a: Annotated[float, Field(gt=0, description="strict rate: largest distance of a placed site")] = 0.3
     chance_trials: Annotated[int, Field(ge=0, le=100, description="random-placement controls per entry with a reference")] = 1  # fmt: skip  # noqa: E501
     bootstrap: Annotated[int, Field(ge=10, le=100000, description="bootstrap samples of the intervals")] = 1000
@@ -178,7 +180,8 @@ class Release(Block):
         return value
 
 
-def _potential_block(value: Any) -> Any:
+def potential_block(value: Any) -> Any:
+    """The block of a potential that is given by its name alone."""
     return {"name": value} if isinstance(value, str) else value
 
 
@@ -195,11 +198,12 @@ class Config(Block):
     sampler: Annotated[Sampler, Field(description="how sites are placed")] = Sampler()
     model: Annotated[str, Field(min_length=1, description="shipped weights by name, or the path of a .safetensors file")] = "td-small"  # fmt: skip  # noqa: E501
     potential: Annotated[
-        Potential, BeforeValidator(_potential_block), Field(description="name, or a block for a file of your own")
+        Potential, BeforeValidator(potential_block), Field(description="name, or a block for a file of your own")
     ] = Potential()
     relax: Annotated[Relax, Field(description="how structures are relaxed")] = Relax()
     les: Annotated[Les, Field(description="how trials are judged")] = Les()
     grades: Annotated[Grades, Field(description="what becomes of a confidence")] = Grades()
+    verify: Annotated[Verify, Field(description="what DFT verifies")] = Verify()
     release: Annotated[Release, Field(description="what is published")] = Release()
 
     @field_validator("model")
@@ -287,6 +291,9 @@ _DECIDING: dict[str, tuple[str, ...]] = {
     "inpaint": ("seed", "trials", "sampler", "model", "les.chance_trials"),
     "relax": ("potential", "relax"),
     "aggregate": ("les", "grades", "relax.max_steps_full"),
+    "verify_select": ("seed", "verify", "les.tol_mev_per_atom", "relax.max_steps_full"),
+    "verify": tuple(f"verify.{name}" for name in DFT),
+    "verify_collect": ("les",),
     "release": ("release",),
 }
 _BATCH_BOUNDS = {"max_atoms", "max_edges"}

@@ -21,6 +21,7 @@ class Doubt(StrEnum):
     COUNT_UNSURE = "count_unsure"
     BEYOND_CALIBRATION = "beyond_calibration"
     OTHER_ELEMENT = "other_element"
+    DFT_REFUTED = "dft_refuted"
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,10 @@ DOUBTS: dict[Doubt, DoubtInfo] = {
     Doubt.COUNT_UNSURE: DoubtInfo("the record leaves open how many sites are missing (evidence below 0.9)", True),
     Doubt.BEYOND_CALIBRATION: DoubtInfo("the cell is larger than any that the confidence was fitted on"),
     Doubt.OTHER_ELEMENT: DoubtInfo("the confidence was fitted on hydrogen, not on this element", True),
+    Doubt.DFT_REFUTED: DoubtInfo(
+        "the potential finds it lower in energy than the source's structure, DFT finds it higher: the source stands",
+        True,
+    ),
 }
 
 

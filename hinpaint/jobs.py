@@ -83,11 +83,17 @@ class Job:
     potential_sha256: str | None = None
     stop_signal: int | None = None
     _started: float = field(default_factory=time.monotonic)
+    _worked: float = field(default_factory=time.process_time)
 
     @property
     def seconds_s(self) -> float:
         """Seconds since the job began."""
         return time.monotonic() - self._started
+
+    @property
+    def cpu_s(self) -> float:
+        """CPU seconds of this process since the job began."""
+        return time.process_time() - self._worked
 
     def say(self, message: str) -> None:
         """Print one progress line with the elapsed time to standard error."""
@@ -138,6 +144,7 @@ def job(stage: str, shard: int, run_id: str, runs_path: Path, *, resumable: bool
         "n_out": current.n_out,
         "n_reused": current.n_reused,
         "seconds_s": seconds,
+        "cpu_s": current.cpu_s,
         "compute_s": current.compute_s,
         "busy_fraction": None if current.compute_s is None else min(1.0, current.compute_s / seconds),
         "trials_per_hour": None if current.n_computed is None else 3600.0 * current.n_computed / seconds,

@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -28,10 +28,10 @@ Key = tuple[str | int, ...]
 Row = dict[str, Any]
 
 _FLUSH_S = 60.0
-# How many trials there are does not decide what one of them is.
-_COUNTS = ("trials", "les.chance_trials")
-# These may be the machine's fault and pass on another one.
-_MAY_PASS = {Reason.OUT_OF_MEMORY.value, Reason.NOT_FINITE.value}
+# How many trials there are, or how a program is started, does not decide what a row is.
+_COUNTS = ("trials", "les.chance_trials", "verify.command", "verify.time_limit_s")
+# These may be the machine's fault and pass on another one, or at the next try.
+_MAY_PASS = {Reason.OUT_OF_MEMORY.value, Reason.NOT_FINITE.value, Reason.KILLED.value, Reason.CODE_FAILED.value}
 _PACKAGE = Path(__file__).parent
 
 
@@ -174,6 +174,35 @@ def forget(folder: Path, table: Table, entry_key: str) -> int:
             write_table(path, table, others, "", {"fingerprint": identity, "digests": digests})
             dropped += len(rows) - len(others)
     return dropped
+
+
+def adopt(source: Path, folder: Path, table: Table, entry_keys: Container[str]) -> int:
+    """Take rows of another job's journal over into this one, whatever run and shard made them.
+
+    They are taken as they are: whether they are what this job would compute, its fingerprint and digests say.
+
+    Args:
+        source: folder of the other journal; it may be absent.
+        folder: folder of the journal that takes them.
+        table: the stage's table.
+        entry_keys: entries of the job; other rows are left.
+
+    Returns:
+        Number of rows taken over.
+    """
+    taken = 0
+    for path in _files(source):
+        found = _read(path, table)
+        if found is None:
+            continue
+        identity, digests, arrow = found
+        rows = [row for row in arrow.to_pylist() if row["entry_key"] in entry_keys]
+        if rows:
+            footer = {"fingerprint": identity, "digests": digests}
+            content = hashlib.sha256(json.dumps([identity, sorted(digests.items())]).encode()).hexdigest()[:32]
+            write_table(folder / f"{content}.parquet", table, rows, "", footer)
+            taken += len(rows)
+    return taken
 
 
 def _files(folder: Path | None) -> list[Path]:

@@ -10,17 +10,17 @@ from pathlib import Path
 from hinpaint.config import Config, load_config
 
 _MENDABLE = ("ConfigError", "StoreError", "ModelError", "PotentialError", "QueryError", "IsolationError",
-             "ReleaseError")  # fmt: skip
+             "ReleaseError", "VerifyError")  # fmt: skip
 
 
 def parse_arguments(
-    description: str | None, files: Sequence[str] = (), lists: Sequence[str] = (), *, shard: bool = False,
-    compute: bool = False, workers: bool = False,
+    description: str | argparse.ArgumentParser | None, files: Sequence[str] = (), lists: Sequence[str] = (), *,
+    shard: bool = False, compute: bool = False, workers: bool = False,
 ) -> tuple[argparse.Namespace, Config]:  # fmt: skip
     """Parse a script's arguments and load the configuration.
 
     Args:
-        description: what the script does.
+        description: what the script does, or a parser that has options of its own.
         files: names of required path options.
         lists: names of required options that take several paths.
         shard: add ``--shard``.
@@ -30,7 +30,8 @@ def parse_arguments(
     Returns:
         The arguments and the configuration.
     """
-    parser = argparse.ArgumentParser(description=description)
+    parser = description if isinstance(description, argparse.ArgumentParser) else argparse.ArgumentParser()
+    parser.description = parser.description or str(description or "")
     parser.add_argument("--config", type=Path, required=True, help="configuration file")
     for name in files:
         parser.add_argument(f"--{name}", type=Path, required=True)
@@ -90,6 +91,20 @@ def table_files(config: Config, results: Path) -> dict[str, list[Path]]:
     for stage in ("inpaint", "relax", "match"):
         files["runs"] += numbered("runs", f"{stage}-", n_shards)
     return files
+
+
+def verify_files(config: Config, results: Path) -> dict[str, list[Path]]:
+    """Files of every table that a verification's jobs write; none where there is no verification."""
+    if config.verify.code is None:
+        return {}
+    shards = [f"{shard:04d}" for shard in range(config.verify.shards)]
+    runs = ["verify_select-shard=0000", *(f"verify-shard={shard}" for shard in shards)]
+    return {
+        "verify_tasks": [results / f"verify_tasks/shard={shard}.parquet" for shard in shards],
+        "verifications": [results / f"verifications/shard={shard}.parquet" for shard in shards],
+        "whynot": [results / "whynot/verify-shard=0000.parquet"],
+        "runs": [results / f"runs/{name}.parquet" for name in runs],
+    }
 
 
 @contextmanager

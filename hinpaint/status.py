@@ -24,7 +24,8 @@ from hinpaint.jobs import STOPPED, Line, read_line
 
 State = Literal["done", "running", "stopped", "failed", "waiting"]
 STATES: tuple[State, ...] = ("done", "running", "stopped", "failed", "waiting")
-TABLE_OF = {"ingest": "records", "inpaint": "trials", "relax": "relaxed", "match": "matches"}
+TABLE_OF = {"ingest": "records", "inpaint": "trials", "relax": "relaxed", "match": "matches",
+            "verify": "verifications"}  # fmt: skip
 """What a stage of many jobs writes, as ``results/<run>/<table>/shard=0007.parquet``."""
 
 STAGES = ("inpaint", "relax", "match")
@@ -191,7 +192,17 @@ def _outputs(results: Path, settings: dict[str, Any]) -> Iterator[tuple[str, Pat
     yield "plan", results / "whynot", ["plan-shard=0000.parquet"]
     for stage in STAGES:
         yield stage, results / TABLE_OF[stage], shards
-    yield "aggregate", results, ["catalog.duckdb"]
+    verify = settings.get("verify") or {}
+    if verify.get("code"):
+        yield "aggregate", results / "verify", ["catalog.duckdb"]
+        yield (
+            "verify",
+            results / TABLE_OF["verify"],
+            [f"shard={number:04d}.parquet" for number in range(verify["shards"])],
+        )
+        yield "verify_collect", results, ["catalog.duckdb"]
+    else:
+        yield "aggregate", results, ["catalog.duckdb"]
     yield "release", results / "release" / settings["release"]["version"], ["manifest.json"]
 
 

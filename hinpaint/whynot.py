@@ -46,6 +46,10 @@ class Reason(StrEnum):
     GATED = "gated"
     OUT_OF_MEMORY = "out_of_memory"
     NO_CANDIDATE = "no_candidate"
+    # verification
+    NO_PAIR = "no_pair"
+    KILLED = "killed"
+    CODE_FAILED = "code_failed"
     # release
     NOT_BETTER = "not_better"
     ROUND_TRIP_FAILED = "round_trip_failed"
@@ -53,7 +57,8 @@ class Reason(StrEnum):
 
 EXPLANATIONS: dict[Reason, str] = {
     Reason.UNREADABLE: "the record could not be parsed; the detail holds the parser's message",
-    Reason.TIME_LIMIT: "reading the record took longer than the source's time_limit_s",
+    Reason.TIME_LIMIT: "reading the record took longer than the source's time_limit_s, or DFT longer than "
+    "verify.time_limit_s",
     Reason.TOO_LARGE_FILE: "the record is larger than the configured bound",
     Reason.UNSAFE_PATH: "the archive member is a link, absolute, or climbs out of the archive",
     Reason.DUPLICATE_ID: "an earlier record of the same source carries the same id",
@@ -71,18 +76,23 @@ EXPLANATIONS: dict[Reason, str] = {
     Reason.NO_TARGET_ELEMENT: "the record holds no target element, neither in formula nor in sites",
     Reason.NO_HOST: "the structure would have no site left without the target element",
     Reason.LICENCE_NOT_REDISTRIBUTABLE: "the source's licence does not let a release pass the record on",
-    Reason.TOO_MANY_SITES: "the completed cell has more sites than select.max_sites",
+    Reason.TOO_MANY_SITES: "the completed cell has more sites than select.max_sites (of a DFT calculation: "
+    "verify.max_sites)",
     Reason.NOT_SELECTED: "outside select.elements, no mode of the source fits the entry, or it is retracted",
     Reason.OVER_LIMIT: "select.limit entries had been taken before this one",
-    Reason.UNSUPPORTED_ELEMENT: "the model or the potential does not know an element of this entry",
+    Reason.UNSUPPORTED_ELEMENT: "the model, the potential or the DFT code does not know an element of this entry",
     Reason.NO_ROOM: "no start position keeps the minimum distances",
     Reason.NOT_FINITE: "a coordinate, an energy or a force became NaN or infinite",
     Reason.COLLAPSED: "two atoms came closer than the gate allows",
     Reason.EXPLODED: "the cell or an atom moved further than the gate allows",
-    Reason.NOT_CONVERGED: "the step limit was reached before the force threshold",
+    Reason.NOT_CONVERGED: "the step limit was reached before the force threshold, or DFT found no "
+    "self-consistent density",
     Reason.GATED: "the relaxed candidate fails a plausibility gate; the detail names it",
     Reason.OUT_OF_MEMORY: "the structure did not fit into memory even alone",
     Reason.NO_CANDIDATE: "no trial of this entry converged and passed the gates",
+    Reason.NO_PAIR: "there is no relaxed reference and candidate to compare by DFT",
+    Reason.KILLED: "the DFT code was ended by a signal",
+    Reason.CODE_FAILED: "the DFT code ended with an error or without an answer; the detail holds its last words",
     Reason.NOT_BETTER: "the source structure is at least as good as every candidate",
     Reason.ROUND_TRIP_FAILED: "the written file does not read back to the same structure",
 }

@@ -17,7 +17,8 @@ rule aggregate:
         + [RESULTS / "runs/plan-shard=0000.parquet"]
         + expand(RESULTS / "runs/{stage}-shard={shard}.parquet", stage=["inpaint", "relax", "match"], shard=SHARDS),
     output:
-        catalog=RESULTS / "catalog.duckdb",
+        # With a verification this is the catalog as the potential has it, which rules/verify.smk completes.
+        catalog=RESULTS / ("verify/catalog.duckdb" if settings.verify.code else "catalog.duckdb"),
         runs=RESULTS / "runs/aggregate-shard=0000.parquet",
     log:
         RESULTS / "logs/aggregate/shard=0000.log",

@@ -1,5 +1,7 @@
 # The catalog in pictures, with captions: snakemake --report report.html
 FIGURES = ["actions", "rates", "trials", "confidence", "chemistry", "sizes", "placed", "reasons"]
+if settings.verify.code:
+    FIGURES.append("verified")
 
 
 rule figures:

@@ -76,6 +76,24 @@ QUESTIONS = (
         "WHERE flips_at_mev_per_atom BETWEEN 0.5 AND 10",
     ),
     Question(
+        "What does DFT say of the energetic matches?",
+        "Empty without a verification (docs/verification.md). `error_mev_per_atom` is the potential's error.",
+        "SELECT entry_key, formula_sites, kind, verdict, delta_e_mev_per_atom, delta_e_dft_mev_per_atom, reason\n"
+        "FROM dft_verdicts",
+    ),
+    Question(
+        "Which decisions changed because DFT refuted the potential?",
+        "The source stands; the candidate keeps its row, graded `reject`.",
+        "SELECT entry_key, mode, action, grade, delta_e_mev_per_atom FROM decisions\n"
+        "WHERE list_contains(doubts, 'dft_refuted')",
+    ),
+    Question(
+        "From which energy difference on is the potential to be believed?",
+        "Below `trust_from_mev_per_atom` its sign should not be; `rms_error_mev_per_atom` is its error.",
+        "SELECT code, potential, n_pairs, rms_error_mev_per_atom, sign_agreement, trust_from_mev_per_atom\n"
+        "FROM verify_summary",
+    ),
+    Question(
         "What did a corrected entry cost?",
         "Of a run, not of a release: releases hold no times. Benchmark entries are paid for by the corrected ones.",
         "SELECT stage, round(job_hours, 2) AS job_hours, round(job_s_per_corrected_entry, 1) AS s_per_entry\n"

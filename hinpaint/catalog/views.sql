@@ -109,6 +109,16 @@ LEFT JOIN decisions d ON d.entry_key = l.entry_key
 WHERE NOT v.structural AND v.delta_e_mev_per_atom BETWEEN -100 AND 0 ORDER BY distance_mev_per_atom, l.entry_key;
 COMMENT ON VIEW verdict_flips IS 'entries whose candidate counts only by its energy: below the tolerance flips_at_mev_per_atom it counts, above it does not';
 
+-- DFT
+
+CREATE VIEW dft_verdicts AS
+SELECT v.entry_key, e.formula_sites, v.kind, v.verdict, v.delta_e_mev_per_atom, v.delta_e_dft_mev_per_atom,
+    v.delta_e_mev_per_atom - v.delta_e_dft_mev_per_atom AS error_mev_per_atom, v.margin_mev_per_atom, d.action, d.grade,
+    v.wall_s, v.cpu_s, v.reason, v.detail
+FROM les_verified v LEFT JOIN records e USING (entry_key) LEFT JOIN decisions d USING (entry_key)
+ORDER BY v.kind DESC, v.verdict, v.delta_e_dft_mev_per_atom, v.entry_key;
+COMMENT ON VIEW dft_verdicts IS 'entries that DFT verified: what it says, and how far the potential is from it';
+
 -- How sure, at what cost
 
 CREATE VIEW most_uncertain AS

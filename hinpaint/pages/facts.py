@@ -19,6 +19,17 @@ _MODES = {
     "benchmark": "benchmark: known sites were stripped and found again",
 }
 
+_CLAIMS = {
+    "energetic": "it is lower in energy than the source's structure",
+    "control": "it is the source's structure",
+    "neither": "it is not better than the source's structure",
+}
+_RELAXED = {
+    "none": "on the potential's geometries",
+    "h_only": "placed sites relaxed by DFT",
+    "full": "fully relaxed by DFT",
+}
+
 
 def decision_facts(decision: Row) -> tuple[Fact, ...]:
     """What was decided: a row of ``decisions``."""
@@ -37,6 +48,23 @@ def decision_facts(decision: Row) -> tuple[Fact, ...]:
         (f"{decision['element']} to its nearest neighbour", _range(decision, "d_xh_min_a", "d_xh_max_a")),
         (f"Shortest {decision['element']}–{decision['element']}", _number(decision["d_hh_min_a"], "{:.2f} Å")),
         ("Largest shift in relaxation", _number(decision["shift_a"], "{:.2f} Å")),
+    ]
+    return _kept(found)
+
+
+def verified_facts(verified: Row | None) -> tuple[Fact, ...]:
+    """What DFT says: a row of ``les_verified``, if there is one."""
+    if verified is None or verified["entry_key"] is None:
+        return ()
+    code = f"{verified['code']}, PBE, {_RELAXED[verified['relax']]}"
+    margin = _number(verified["margin_mev_per_atom"], "{:.1f} meV/atom")
+    found = [
+        ("DFT on the candidate's claim", f"{verified['verdict']}: {_CLAIMS[verified['kind']]}"),
+        ("Candidate against the source by DFT", _number(verified["delta_e_dft_mev_per_atom"], "{:+.1f} meV/atom")),
+        ("By the potential", _number(verified["delta_e_mev_per_atom"], "{:+.1f} meV/atom")),
+        ("Undecided within", margin if verified["reason"] is None else None),
+        ("DFT", code),
+        ("Why no verdict", f"{verified['reason']}: {verified['detail'] or ''}" if verified["reason"] else None),
     ]
     return _kept(found)
 

@@ -20,6 +20,7 @@ from hinpaint.pages.plots import (
     Interval,
     Plot,
     Values,
+    agreement,
     bars,
     counts_histogram,
     curves,
@@ -37,6 +38,9 @@ _RATES = {
     "structural": ("structural arm", BLUE),
     "lower": ("lower-energy arm", BLUE),
     "released_les": ("LES of the one released", GREEN),
+    "released_les_confirmed": ("the same, energy only if DFT confirms", GREEN),
+    "released_les_expected": ("the same, by the share DFT confirms", GREEN),
+    "dft_confirmed": ("energetic matches DFT confirms", PURPLE),
     "match_h_only": ("match, H relaxed", BLUE),
     "strict_h_only": ("strict, H relaxed", ORANGE),
     "chance_les": ("chance: LES", GREY),
@@ -48,6 +52,15 @@ _CURVES = (
     ("strict_h_only", "strict, H relaxed", "n_trials", "n_strict_h_only", ORANGE),
     ("chance_les", "chance: LES", "chance_n_trials", "chance_n_les", GREY),
 )
+_VERDICTS = {
+    ("energetic", "confirmed"): ("energetic, confirmed", GREEN),
+    ("energetic", "undecided"): ("energetic, undecided", ORANGE),
+    ("energetic", "refuted"): ("energetic, refuted", RED),
+    ("control", "confirmed"): ("control, confirmed", BLUE),
+    ("control", "refuted"): ("control, refuted", PURPLE),
+}
+VERIFIED = "verified"
+"""The figure that only a run with a verification has."""
 _MOST_REASONS = 25
 _CHEMISTRY = {kind: f"n_{kind.lower()}" for kind in KINDS}
 
@@ -89,7 +102,7 @@ def _rates(connection: duckdb.DuckDBPyConnection) -> Plot | None:
     shown = []
     for metric, (label, colour) in _RATES.items():
         for k in sorted({1, last.get(metric, 1)}):
-            if (metric, k) in found and not (metric == "released_les" and k != last[metric]):
+            if (metric, k) in found and not (metric.startswith(("released_les", "dft_")) and k != last[metric]):
                 rate, low, high, _ = found[metric, k]
                 shown.append(Interval(f"{label}, {_trials(k)}", rate, low, high, colour))
     if not shown:
@@ -168,6 +181,22 @@ def _reasons(connection: duckdb.DuckDBPyConnection) -> Plot | None:
     return bars("Why records are not curated", counts, caption("reasons"), [ORANGE])
 
 
+def _verified(connection: duckdb.DuckDBPyConnection) -> Plot | None:
+    query = (
+        "SELECT delta_e_dft_mev_per_atom, delta_e_mev_per_atom FROM les_verified WHERE verdict = ? AND kind = ? "
+        "ORDER BY ALL"
+    )
+    shown = {}
+    for (kind, verdict), (label, colour) in _VERDICTS.items():
+        pairs = connection.execute(query, [verdict, kind]).fetchall()
+        if pairs:
+            shown[label] = np.array(pairs, dtype=np.float64), colour
+    if not shown:
+        return None
+    labels = "candidate minus source by DFT (meV/atom)", "by the potential (meV/atom)"
+    return agreement("DFT on the potential's verdicts", shown, labels, caption(VERIFIED))
+
+
 def _column(connection: duckdb.DuckDBPyConnection, query: str, *values: Any) -> Values:
     (column,) = connection.execute(query, list(values)).fetchnumpy().values()
     return np.sort(np.asarray(column, dtype=np.float64))
@@ -182,5 +211,6 @@ _FIGURES: dict[str, Callable[[duckdb.DuckDBPyConnection], Plot | None]] = {
     "sizes": _sizes,
     "placed": _placed,
     "reasons": _reasons,
+    VERIFIED: _verified,
 }
 NAMES = tuple(_FIGURES)

@@ -10,7 +10,7 @@ import numpy as np
 from hinpaint.codes import Code
 from hinpaint.doubts import DOUBTS, Doubt
 from hinpaint.ids import file_name
-from hinpaint.pages.facts import decision_facts, evidence_facts, provenance_facts, spoken_versions
+from hinpaint.pages.facts import decision_facts, evidence_facts, provenance_facts, spoken_versions, verified_facts
 from hinpaint.pages.model import CANDIDATE, EntryPage, Fact, TrialView
 from hinpaint.reduction import expand_sites
 from hinpaint.release.entry import source_host
@@ -20,8 +20,9 @@ Row = Mapping[str, Any]
 
 _BATCH = 2000
 _ENTRIES = """
-SELECT d AS decision, e AS entry, t AS task, v AS evidence
+SELECT d AS decision, e AS entry, t AS task, v AS evidence, f AS verified
 FROM decisions d JOIN entries e USING (entry_key) JOIN tasks t USING (entry_key) LEFT JOIN evidence v USING (entry_key)
+LEFT JOIN les_verified f USING (entry_key)
 WHERE d.entry_key BETWEEN $first AND $last ORDER BY d.entry_key
 """
 # Energies of two levels do not compare: the last level that an entry reached ranks its trials ('full' < 'h_only').
@@ -85,7 +86,7 @@ def _page(row: Row, trials: Sequence[Row], versions: str) -> EntryPage:
         source_frac=whole[np.array(taken_out, dtype=bool)],
         placed_frac=np.asarray(decision["frac_unknown"] or [], dtype=np.float64).reshape(-1, 3),
         trials=tuple(_view(each, decision["trial"], task["supercell"], lowest) for each in trials),
-        decision=decision_facts(decision),
+        decision=decision_facts(decision) + verified_facts(row["verified"]),
         doubts=tuple(Fact(code, DOUBTS[Doubt(code)].text) for code in decision["doubts"]),
         evidence=evidence_facts(entry, evidence, element),
         codes=tuple(Code(code) for code in (evidence or {}).get("codes") or ()),

@@ -207,6 +207,42 @@ def stacked(title: str, edges: Values, series: Mapping[str, tuple[Values, str]],
     return _histogram(figure, axes, title, label, note, np.concatenate(values), counted="entries")
 
 
+@rc_context(_STYLE)
+def agreement(
+    title: str, series: Mapping[str, tuple[Values, str]], labels: tuple[str, str], note: str, *, linear: float = 1.0,
+) -> Plot:  # fmt: skip
+    """Draw pairs of numbers against each other, with the line on which they are equal.
+
+    Args:
+        title: heading.
+        series: (n, 2) pairs by name, each with its colour.
+        labels: of the two axes, with units.
+        note: what one sees.
+        linear: axes are linear up to this size and logarithmic beyond.
+    """
+    figure, axes = _canvas(3.6)
+    values = np.concatenate([each for each, _ in series.values()])
+    most = 1.3 * max(linear, float(np.abs(values).max()))
+    axes.plot([-most, most], [-most, most], color=GREY, linewidth=1)
+    for at in (axes.axhline, axes.axvline):
+        at(0, color=GREY, linewidth=0.6)
+    for name, (pairs, colour) in series.items():
+        axes.plot(
+            pairs[:, 0], pairs[:, 1], "o", color=colour, markersize=5, alpha=0.8, label=f"{name} ({len(pairs):,})"
+        )
+    axes.set_xscale("symlog", linthresh=linear)
+    axes.set_yscale("symlog", linthresh=linear)
+    axes.set_xlim(-most, most)
+    axes.set_ylim(-most, most)
+    axes.set_xlabel(labels[0])
+    axes.set_ylabel(labels[1])
+    axes.grid(linewidth=0.4)
+    figure.legend(loc="outside lower center", ncols=2, fontsize=9)
+    error = float(np.sqrt(((values[:, 1] - values[:, 0]) ** 2).mean()))
+    spoken = f"{len(values)} pairs; root mean square difference {error:.1f}"
+    return Plot(title, _svg(figure, title, spoken), note)
+
+
 def standalone(plot: Plot) -> str:
     """A plot as a file of its own, on white, for where no page gives it its colours."""
     svg = plot.svg.replace("var(--ink)", "#1b1f24").replace("var(--line)", "#d1d9e0")

@@ -51,6 +51,13 @@ Advice from the calibrated confidence and the doubts: `accept` can be taken as i
 `reject` should not be used. The view `most_uncertain` of the catalog lists the entries to look at first.
 
 """
+_DFT = """\
+Reference and candidate, both as the potential relaxed them, computed at the same DFT settings (`les_verified`,
+`verifications`). `energetic`: the candidate is no match and lower in energy by the potential; `control`: it is a match.
+Where DFT refutes the potential the source stands: the entry is `unchanged`, with the doubt `dft_refuted` and the grade
+`reject`. Metrics `dft_` and `released_les_confirmed` above say what LES is with DFT's word.
+
+"""
 _RATES = """\
 Any-of-k rates over the entries with a reference, with 95 % bootstrap intervals. A trial counts for LES when it matches
 the reference (`structural`) or is lower in energy (`lower`). `match_raw` and `match_h_only` are matches as placed and
@@ -77,6 +84,10 @@ class Report:
         since: version of the release before; None without one.
         advice: what the changes ask for when the version is too low; None when it is not.
         counts: totals.
+        verified: (kind, verdict, number) of entries that DFT computed; empty where nothing was verified.
+        refuted: (mode, number) of decisions that DFT changed.
+        potential_error: (code, potential, pairs, rms error, from where to trust, margin), energies in meV per atom;
+            None where nothing was verified.
     """
 
     actions: Sequence[tuple[Any, ...]]
@@ -91,6 +102,9 @@ class Report:
     since: str | None
     advice: str | None
     counts: Mapping[str, int]
+    verified: Sequence[tuple[Any, ...]] = ()
+    refuted: Sequence[tuple[Any, ...]] = ()
+    potential_error: tuple[Any, ...] | None = None
 
 
 def write_readme(config: Config, report: Report) -> str:
@@ -116,6 +130,7 @@ def write_readme(config: Config, report: Report) -> str:
         "## How good\n\n"
         + _RATES
         + _table(("metric", "k", "rate / %", "interval / %", "entries"), [_percent(row) for row in report.les]),
+        *([_verified(report)] if report.verified else []),
         "## Questions to the tables\n\n" + _QUERY.rstrip(),
         "## Licences\n\nEach structure keeps the licence of its source; it stands in its CIF too.\n\n"
         + _table(("database", "version", "licence", "records", "released"), report.licences),
@@ -138,6 +153,25 @@ def _changes(report: Report) -> str:
     head = f"Since {_safe(report.since)} (`changed.csv`, `removed.csv`, table `changes`; `hinpaint diff` says more):"
     note = f"\n\n**Version:** {_safe(report.advice)}" if report.advice else ""
     return f"{head}\n\n{_table(('change', 'entries'), report.changes)}{note}"
+
+
+def _verified(report: Report) -> str:
+    """What DFT says of candidates, and what the release did about it."""
+    text = "## Verified by DFT\n\n" + _DFT + _table(("claim", "verdict", "entries"), report.verified)
+    if report.potential_error is not None:
+        code, potential, pairs, rms, trust, margin = report.potential_error
+        text += (
+            f"\n\n{_safe(str(code))} (PBE) against {_safe(str(potential))} on {pairs} pairs: the potential's energy "
+            f"differences have an error of {rms:.1f} meV/atom (root mean square). {_believed(trust)} "
+            f"Verdicts within {margin:.1f} meV/atom are undecided."
+        )
+    return f"{text}\n\nDecisions that DFT changed:\n\n{_table(('mode', 'entries'), report.refuted)}"
+
+
+def _believed(trust: float | None) -> str:
+    if trust is None:
+        return "These pairs do not say from which size on one should be believed."
+    return f"Smaller ones than {trust:.1f} meV/atom should not be believed."
 
 
 def _citation(config: Config) -> str:

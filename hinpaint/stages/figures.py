@@ -8,7 +8,7 @@ import duckdb
 from hinpaint.config import Config
 from hinpaint.files import open_atomic
 from hinpaint.jobs import job
-from hinpaint.pages.figures import NAMES, figures
+from hinpaint.pages.figures import NAMES, VERIFIED, figures
 from hinpaint.pages.plots import nothing, standalone
 
 
@@ -24,7 +24,8 @@ def run(config: Config, catalog: Path, folder: Path, runs: Path) -> None:
     with job("figures", 0, config.run, runs) as current:
         with closing(duckdb.connect(str(catalog), read_only=True)) as connection:
             drawn = dict(figures(connection))
-        for name in NAMES:
+        names = [name for name in NAMES if name != VERIFIED or config.verify.code]
+        for name in names:
             with open_atomic(folder / f"{name}.svg") as handle:
                 handle.write((standalone(drawn[name]) if name in drawn else nothing()).encode())
-        current.n_in, current.n_out = len(NAMES), len(drawn)
+        current.n_in, current.n_out = len(names), len(drawn)

@@ -34,6 +34,14 @@ _LEFT_OUT = ("source_text", "runs")
 # A release holds no table `runs`; the pages say once what computed its rows.
 _VERSIONS = "SELECT DISTINCT versions FROM run.runs WHERE stage IN ('inpaint', 'relax') ORDER BY ALL"
 
+_REFUTED = (
+    "SELECT mode, count(*) FROM run.decisions WHERE list_contains(doubts, 'dft_refuted') GROUP BY ALL ORDER BY ALL"
+)
+_POTENTIAL_ERROR = (
+    "SELECT code, potential, n_pairs, rms_error_mev_per_atom, trust_from_mev_per_atom, "
+    "(SELECT max(margin_mev_per_atom) FROM run.les_verified) FROM run.verify_summary WHERE n_pairs > 0"
+)
+
 
 def run(config: Config, catalog: Path, source_text: Sequence[Path], release_dir: Path, runs: Path) -> None:
     """Write the release; equal inputs give equal bytes.
@@ -148,6 +156,9 @@ def _report(
         since=version_of(previous) if previous else None,
         advice=told,
         counts={"records": records, "entries": entries, "released": released, "not_released": stopped},
+        verified=ask("SELECT kind, verdict, count(*) FROM run.les_verified GROUP BY ALL ORDER BY ALL"),
+        refuted=ask(_REFUTED),
+        potential_error=next(iter(ask(_POTENTIAL_ERROR)), None),
     )
 
 

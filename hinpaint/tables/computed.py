@@ -124,6 +124,7 @@ RUNS = table(
     Column("n_out", INT, "rows that went out"),
     Column("n_reused", INT, "of these, rows that an earlier job had finished: taken from the journal"),
     Column("seconds_s", FLOAT, "wall-clock seconds of the job"),
+    Column("cpu_s", FLOAT, "CPU seconds of the process, its start-up left out; on a shared machine the better measure"),
     Column("compute_s", FLOAT, "seconds in the network or potential, without start-up", nullable=True),
     Column("busy_fraction", FLOAT, "compute_s over seconds_s, waits between kernels counted as busy", nullable=True),
     Column("trials_per_hour", FLOAT, "trials or structures computed, not reused, per hour of job", nullable=True),

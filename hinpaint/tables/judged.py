@@ -32,13 +32,17 @@ LES_SUMMARY = table(
     Column(
         "metric",
         TEXT,
-        "les, structural, lower, match_raw, match_h_only, strict_raw, strict_h_only, released_les, "
-        "chance_les, chance_match_raw or chance_match_h_only",
+        "les, structural, lower, match_raw, match_h_only, strict_raw, strict_h_only, released_les, chance_les, "
+        "chance_match_raw or chance_match_h_only. With a verification also: released_les_confirmed (LES of the "
+        "candidate where energy counts only if DFT has confirmed it: unverified entries count as failures), "
+        "released_les_not_refuted (they count as the potential has it), released_les_expected (each energetic match "
+        "counts by the share that DFT confirms), and over the verified energetic matches dft_confirmed, dft_refuted, "
+        "dft_undecided; dft_control over the controls",
     ),
     Column("k", INT, "number of trials drawn"),
     Column("rate", FLOAT, "mean over entries of the unbiased any-of-k estimate"),
-    Column("ci_low", FLOAT, "2.5 % bootstrap bound over entries"),
-    Column("ci_high", FLOAT, "97.5 % bootstrap bound over entries"),
+    Column("ci_low", FLOAT, "2.5 % bootstrap bound over entries; Wilson's bound for dft_ metrics"),
+    Column("ci_high", FLOAT, "97.5 % bootstrap bound over entries; Wilson's bound for dft_ metrics"),
     Column("n_entries", INT, "entries averaged"),
     Column("tol_mev_per_atom", FLOAT, "energy tolerance of the lower-energy arm"),
 )

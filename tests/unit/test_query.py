@@ -123,6 +123,10 @@ def _add_benchmarks(rows: Rows) -> None:
             rows["trials"].append(filled(ALL_TABLES["trials"], entry_key=key, trial=trial))
             rows["relaxed"].append(filled(ALL_TABLES["relaxed"], **values, converged=True))
             rows["matches"].append(filled(ALL_TABLES["matches"], **values, matched=matched, delta_e_mev_per_atom=delta))
+    key = rows["decisions"][0]["entry_key"]
+    rows["decisions"][0]["doubts"] = ["dft_refuted"]
+    rows["les_verified"].append(filled(ALL_TABLES["les_verified"], entry_key=key, verdict="refuted"))
+    rows["verify_summary"].append(filled(ALL_TABLES["verify_summary"]))
     for row in rows["evidence"]:
         row["codes"] = ["h_missing"]
     rows["evidence"] += [filled(ALL_TABLES["evidence"], entry_key=KEYS["kept"], n_missing=2, codes=["a", "b"])]

@@ -1,0 +1,1 @@
+"""The paper's table as a benchmark: systems side by side on the same tasks, through the workflow's own stages."""

@@ -1,0 +1,1 @@
+"""DFT has the last word: picks, codes, verdicts."""
