@@ -18,22 +18,24 @@ def draw(curve: Sequence[tuple[int, float]], validations: Sequence[Measured], pa
         validations: what was measured on the fixed set, maybe nothing.
         path: .png to write.
     """
+    from matplotlib import colormaps
     from matplotlib.figure import Figure
 
+    viridis = colormaps["viridis"]
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    left, right = figure.subplots(1, 2, sharex=True)
     steps, losses = zip(*curve, strict=True) if curve else ((), ())
     smooth = [sum(losses[max(0, i - _SMOOTH) : i + 1]) / min(i + 1, _SMOOTH + 1) for i in range(len(losses))]
     left.plot(steps, losses, color=_LOSS, linewidth=0.5, alpha=0.35)
     left.plot(steps, smooth, color=_LOSS, linewidth=1.4, label=f"training, mean of {_SMOOTH + 1} points")
-    left.set(xlabel="step", ylabel="loss", title="Loss", ylim=(0, None))
+    left.set(xlabel="step", ylabel="loss", title="Loss")
     measured = [each.step for each in validations]
     if validations:
         style = {"marker": "o", "markersize": 3.0, "linewidth": 1.2}
         left.plot(measured, [v.loss for v in validations], color=_RATE, label="validation, all levels", **style)
         for level, sigma in enumerate(SIGMAS):
-            shade = 0.25 + 0.6 * level / len(SIGMAS)
-            left.plot(measured, [v.losses[level] for v in validations], color=str(shade), lw=0.8, label=f"σ {sigma}")
+            shade = viridis(0.1 + 0.8 * level / len(SIGMAS))
+            left.plot(measured, [v.losses[level] for v in validations], color=shade, lw=0.8, label=f"σ {sigma}")
         n = validations[-1].n_match
         for values, colour, label in (
             ([v.match_raw for v in validations], _RATE, "published match"),
@@ -45,6 +47,8 @@ def draw(curve: Sequence[tuple[int, float]], validations: Sequence[Measured], pa
         right.set(xlabel="step", ylabel="structures, %", title=f"Raw placements, n = {n}", ylim=(0, 100))
     else:
         right.set_axis_off()
-        right.text(0.5, 0.5, "no structures to validate on were given", ha="center", va="center", color="0.4")
-    left.legend(frameon=False, fontsize=7)
+        message = "no structures to validate on were given"
+        right.text(0.5, 0.5, message, ha="center", va="center", color="0.4", transform=right.transAxes)
+    left.set_ylim(bottom=0)
+    left.legend(frameon=False, fontsize=7, ncols=2)
     write_atomic(path, lambda handle: figure.savefig(handle, format="png", dpi=140))

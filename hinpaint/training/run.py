@@ -63,10 +63,27 @@ def run(
             held_out = _load(validation, out, settings.validation.max_sites, replicas)
             watched = Validation.of(held_out, settings.validation)
         say_first: Callable[[str], None] = say if replicas.writes else lambda _line: None
+        slower = bfloat16_slowdown(own_device) if settings.bf16 else 1.0
+        if slower > 1.5:
+            say_first(f"bfloat16 is {slower:.0f} times slower than single precision here; bf16: false avoids that")
         state = train(data, settings, out, own_device, say_first, stop, watched, replicas)
         if state.step < settings.steps:
             say_first(f"{STOPPED}{state.step} of {settings.steps} steps kept, run again to go on")
     return stop.signal
+
+
+def bfloat16_slowdown(device: str) -> float:
+    """Time of a matrix product in bfloat16 over that in single precision: processors without such units emulate it."""
+    seconds = {}
+    for dtype in (torch.float32, torch.bfloat16):
+        first, second = (torch.ones(shape, dtype=dtype, device=device) for shape in ((1024, 128), (128, 128)))
+        runs = []
+        for _ in range(5):
+            began = time.perf_counter()
+            float((first @ second)[0, 0])  # waits for the device
+            runs.append(time.perf_counter() - began)
+        seconds[dtype] = min(runs)
+    return seconds[torch.bfloat16] / seconds[torch.float32]
 
 
 def _check(device: str) -> None:
