@@ -54,7 +54,8 @@ def benchmark(
     if take_from is not None:
         from hinpaint.benchmark.reuse import take_over
 
-        planned = [str(table.results / f"systems/{name}/tasks/shard=0000.parquet") for name in names]
+        folders = ["references", *(f"systems/{name}" for name in names)]
+        planned = [str(table.results / folder / "tasks/shard=0000.parquet") for folder in folders]
         _snakemake([*words[:6], *planned, *words[6:]])
         typer.echo(f"{take_over(table, names, take_from)} rows taken from {take_from}")
     _snakemake(words)

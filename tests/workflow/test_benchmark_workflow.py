@@ -57,7 +57,8 @@ class Bench:
         return read
 
     def system(self, name: str) -> dict[str, Any]:
-        (row,) = (each for each in self.found()["systems"] if each["name"] == name)
+        rows: list[dict[str, Any]] = self.found()["systems"]
+        (row,) = (each for each in rows if each["name"] == name)
         return row
 
     def config(self, name: str) -> Config:
