@@ -103,7 +103,7 @@ class _Levels:
     ) -> list[list[Key]]:  # fmt: skip
         """Relax the first of each group for all of it, and return what is left of the groups where that failed.
 
-        Only an end that counts is shared: a failure may be narrow, and the next one, from a start that differs a little,
+        Only an end that counts is shared: a failure may be narrow, and the next trial, whose start differs a little,
         gets over it.
         """
         leaders = [group[0] for group in groups]
