@@ -71,6 +71,8 @@ def load_potential(settings: Potential, device: str | torch.device = "cpu") -> L
     loaders: dict[str, Callable[[Potential, torch.device], LoadedPotential]] = {
         **dict.fromkeys(_SEVENNET_FILES, _load_sevennet),
         "nequip": _load_nequip,
+        "mace": _load_extra,
+        "mattersim": _load_extra,
     }
     loader = loaders.get(settings.name)
     if loader is None:
@@ -181,6 +183,15 @@ def _load_nequip(settings: Potential, device: torch.device) -> LoadedPotential:
     except Exception as error:  # a file of another kind fails in as many ways as there are readers
         raise PotentialError(f"potential nequip: {path} does not load: {_first_line(error)}") from error
     return LoadedPotential("nequip", sha256, model, torch.float64, device, _nequip_elements(model))
+
+
+def _load_extra(settings: Potential, device: torch.device) -> LoadedPotential:
+    """Load weights of a library that hinpaint does not install."""
+    from hinpaint.relaxation.extras import load_extra
+
+    if settings.path is None or settings.sha256 is None:
+        raise PotentialError(f"potential {settings.name} needs path and sha256 of its weights")
+    return load_extra(settings.name, settings.path, check_sha256(settings.path, settings.sha256), device)
 
 
 def _nequip_file(settings: Potential) -> Path:
