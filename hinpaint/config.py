@@ -100,12 +100,13 @@ class Potential(Block):
     """The interatomic potential that relaxes."""
 
     name: Annotated[
-        Literal["sevennet-0", "sevennet-l3i5", "nequip-small", "nequip"],
+        Literal["sevennet-0", "sevennet-l3i5", "nequip-small", "nequip", "mace", "mattersim"],
         Field(
-            description="sevennet-0, sevennet-l3i5 (weights inside the sevenn wheel), nequip-small (shipped), or nequip"
+            description="sevennet-0, sevennet-l3i5 (weights inside the sevenn wheel), nequip-small (shipped), nequip, "
+            "mace or mattersim"
         ),
     ] = "sevennet-0"
-    path: Annotated[Path | None, Field(description="nequip: packaged (.nequip.zip) or compiled (.nequip.pt2/.pth) file")] = None  # fmt: skip  # noqa: E501
+    path: Annotated[Path | None, Field(description="nequip: packaged (.nequip.zip) or compiled (.nequip.pt2/.pth) file; mace, mattersim: weights")] = None  # fmt: skip  # noqa: E501
     model_id: Annotated[str | None, Field(description="nequip: a nequip.net id, where there is a network")] = None
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the file at path; such files hold code, so it must be named")] = None  # fmt: skip  # noqa: E501
 
@@ -113,7 +114,9 @@ class Potential(Block):
     def _complete(self) -> Self:
         if self.name == "nequip" and (self.path is None) == (self.model_id is None):
             raise ValueError("potential nequip needs either path or model_id")
-        if self.name != "nequip" and (self.path is not None or self.model_id is not None):
+        if self.name in ("mace", "mattersim") and (self.path is None or self.model_id is not None):
+            raise ValueError(f"potential {self.name} needs path, and no model_id")
+        if self.name.startswith("sevennet") and (self.path is not None or self.model_id is not None):
             raise ValueError(f"potential {self.name} brings its own weights; path and model_id belong to nequip")
         if self.path is not None and not self.path.is_file():
             raise ValueError(f"{self.path} does not exist")

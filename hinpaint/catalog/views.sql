@@ -40,6 +40,24 @@ SELECT
 FROM made, relaxations;
 COMMENT ON VIEW seconds_per_trial IS 'mean seconds of network time a trial and of potential time a relaxation';
 
+CREATE VIEW relaxations AS
+SELECT level, CASE WHEN trial >= 0 THEN 'trial' WHEN trial = -1 THEN 'reference' ELSE 'control' END AS kind,
+    count(*) AS n, count(*) FILTER (WHERE shared_from IS NULL AND n_steps > 0) AS n_relaxed,
+    count(shared_from) AS n_shared, count(*) FILTER (WHERE reason = 'too_high') AS n_cut,
+    count(gate) AS n_gated, count(*) FILTER (WHERE converged) AS n_converged, sum(n_steps)::BIGINT AS n_steps
+FROM relaxed GROUP BY ALL ORDER BY level DESC, kind DESC;
+COMMENT ON VIEW relaxations IS 'for each level: structures relaxed, sharing the result of another trial, cut as too high, gated';
+
+CREATE VIEW gates AS
+SELECT level, gate, reason, count(*) FILTER (WHERE trial >= 0) AS n_trials,
+    count(*) FILTER (WHERE trial < -1) AS n_controls, count(DISTINCT entry_key) AS n_entries,
+    min(entry_key) AS example, min(detail) AS detail
+FROM (
+    SELECT entry_key, trial, level, gate, reason, detail FROM relaxed WHERE gate IS NOT NULL
+    UNION ALL SELECT entry_key, trial, 'h_only', 'placed_geometry', 'gated', gate FROM arrangements WHERE gate IS NOT NULL
+) GROUP BY ALL ORDER BY n_trials DESC, level, gate;
+COMMENT ON VIEW gates IS 'how many trials each plausibility rule kept from counting, at which level, with an example';
+
 -- What was missing where
 
 CREATE VIEW missing AS

@@ -17,8 +17,6 @@ Ended = Callable[[Level, RelaxOutcome], None]
 
 # With one of these the end of the first level is the start of the second; otherwise the trial is lost.
 _GOES_ON = (None, Reason.NOT_CONVERGED)
-# What holds for every trial of an arrangement. After another failure the next one tries: its start is a little another.
-_SHARED = (None, Reason.GATED)
 
 
 def relax_levels(
@@ -103,13 +101,17 @@ class _Levels:
         self, groups: Sequence[list[Key]], starts: Mapping[Key, RelaxJob], first: Mapping[Key, RelaxOutcome],
         found: dict[Key, RelaxOutcome],
     ) -> list[list[Key]]:  # fmt: skip
-        """Relax the first of each group for all of it, and return what is left of the groups where that failed."""
+        """Relax the first of each group for all of it, and return what is left of the groups where that failed.
+
+        Only an end that counts is shared: a failure may be narrow, and the next trial, whose start differs a little,
+        gets over it.
+        """
         leaders = [group[0] for group in groups]
         found.update({key: self._known[key, "full"] for key in leaders if (key, "full") in self._known})
         self._relax([starts[key] for key in leaders if key not in found], "full", found)
         left = []
         for leader, *others in groups:
-            if found[leader].reason in _SHARED:
+            if found[leader].reason is None:
                 for key in others:
                     self._keep("full", _shared(found[leader], first[key]), found)
             elif others:

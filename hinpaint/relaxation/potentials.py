@@ -73,6 +73,8 @@ def load_potential(settings: Potential, device: str | torch.device = "cpu") -> L
         **dict.fromkeys(_SEVENNET_FILES, _load_sevennet),
         **dict.fromkeys(POTENTIALS, _load_shipped),
         "nequip": _load_nequip,
+        "mace": _load_extra,
+        "mattersim": _load_extra,
     }
     loader = loaders.get(settings.name)
     if loader is None:
@@ -189,6 +191,15 @@ def _load_shipped(settings: Potential, device: torch.device) -> LoadedPotential:
     """Load a NequIP package that ships with hinpaint; its card names the hash."""
     own = {"path": potential_files(settings.name)[0], "sha256": potential_card(settings.name)["sha256"]}
     return replace(_load_nequip(settings.model_copy(update=own), device), name=settings.name)
+
+
+def _load_extra(settings: Potential, device: torch.device) -> LoadedPotential:
+    """Load weights of a library that hinpaint does not install."""
+    from hinpaint.relaxation.extras import load_extra
+
+    if settings.path is None or settings.sha256 is None:
+        raise PotentialError(f"potential {settings.name} needs path and sha256 of its weights")
+    return load_extra(settings.name, settings.path, check_sha256(settings.path, settings.sha256), device)
 
 
 def _nequip_file(settings: Potential) -> Path:

@@ -93,7 +93,7 @@ def test_forces_are_compared_with_the_recorded_ones(sevennet: LoadedPotential) -
     def turn(output: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         return {**output, "forces": output["forces"] * 1.01}
 
-    with pytest.raises(PotentialError, match="forces of .* eV/Å together, expected"):
+    with pytest.raises(PotentialError, match=r"forces of .* eV/Å together, expected"):
         canary.check(_wrong(sevennet, turn))
 
 
@@ -105,7 +105,7 @@ def test_a_potential_of_ones_own_must_say_what_it_said_first(tmp_path: Path) -> 
     assert canary.check(own, tmp_path) == first
     shifted = _wrong(own, lambda output: {**output, "energy": output["energy"] + 0.01})
     canary.check(shifted)  # nothing tells it apart, but for what the first job found
-    with pytest.raises(PotentialError, match="energy .* expected"):
+    with pytest.raises(PotentialError, match=r"energy .* expected"):
         canary.check(shifted, tmp_path)
     path.write_text("{}")
     with pytest.raises(PotentialError, match="delete it"):

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,8 @@ def _unchecked(**values: object) -> Potential:
 
 
 def test_unknown_name_is_one_clear_line() -> None:
-    with pytest.raises(PotentialError, match=r"no potential 'mace'; the potentials are sevennet-0"):
-        load_potential(_unchecked(name="mace"))
+    with pytest.raises(PotentialError, match=r"no potential 'chgnet'; the potentials are sevennet-0"):
+        load_potential(_unchecked(name="chgnet"))
 
 
 def test_sevennet_refuses_other_weights(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,3 +92,18 @@ def test_cells_denser_than_the_fast_neighbour_list_expects_still_work(sevennet: 
 def test_gpu_that_is_not_there() -> None:
     with pytest.raises(PotentialError, match="sees no GPU"):
         load_potential(Potential(), "cuda")
+
+
+@pytest.mark.parametrize(("name", "package"), [("mace", "mace-torch"), ("mattersim", "mattersim")])
+def test_a_library_that_is_not_there_is_one_clear_line(
+    name: str, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, name, None)
+    file = tmp_path / "weights"
+    file.write_bytes(b"not a model")
+    with pytest.raises(PotentialError, match=f"potential {name} needs a library .* pip install {package}"):
+        load_potential(Potential(name=name, path=file, sha256=sha256_file(file)))
+    with pytest.raises(PotentialError, match="expected 0000"):
+        load_potential(Potential(name=name, path=file, sha256="0" * 64))
+    with pytest.raises(ValueError, match="needs path"):
+        Potential(name=name)
