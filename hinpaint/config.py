@@ -134,7 +134,7 @@ class Relax(Block):
 class Les(Block):
     """How trials are judged."""
 
-    tol_mev_per_atom: Annotated[float, Field(ge=0, description="a trial is lower when it is by more than this")] = 1.0
+    tol_mev_per_atom: Annotated[float, Field(ge=0, description="a trial is lower when it is by more than this; from where on the potential is right: docs/verification.md")] = 1.0  # fmt: skip  # noqa: E501
     strict_a: Annotated[float, Field(gt=0, description="strict rate: largest distance of a placed site")] = 0.3
     chance_trials: Annotated[int, Field(ge=0, le=100, description="random-placement controls per entry with a reference")] = 1  # fmt: skip  # noqa: E501
     bootstrap: Annotated[int, Field(ge=10, le=100000, description="bootstrap samples of the intervals")] = 1000

@@ -18,7 +18,7 @@ class Verify(Block):
 
     code: Annotated[Literal["gpaw", "espresso"] | None, Field(description="gpaw, or espresso (Quantum ESPRESSO); empty: no verification")] = None  # fmt: skip  # noqa: E501
     command: Annotated[str | None, Field(min_length=1, description="Python that has GPAW, or pw.x; `mpirun -np {ranks} pw.x` takes the profile's threads; empty: /usr/bin/python3 or pw.x")] = None  # fmt: skip  # noqa: E501
-    query: Annotated[str | None, Field(min_length=1, description="SQL on the run's catalog that gives entry_key of the entries to verify; empty: those whose LES rests on energy")] = None  # fmt: skip  # noqa: E501
+    query: Annotated[str | None, Field(min_length=1, description="SQL on the run's catalog that gives entry_key of the entries to verify; empty: those whose LES or whose replacement rests on energy")] = None  # fmt: skip  # noqa: E501
     picks: Annotated[int | None, Field(ge=0, description="entries of the query to verify at most, drawn by the seed; empty: all")] = 20  # fmt: skip  # noqa: E501
     controls: Annotated[int, Field(ge=0, description="structural matches to verify beside them, drawn by the seed")] = 10  # fmt: skip  # noqa: E501
     check: Annotated[int, Field(ge=0, description="picks to compute again at a higher cutoff and denser k-points: the numerical error")] = 2  # fmt: skip  # noqa: E501

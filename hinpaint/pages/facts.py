@@ -54,7 +54,7 @@ def decision_facts(decision: Row) -> tuple[Fact, ...]:
 
 def verified_facts(verified: Row | None) -> tuple[Fact, ...]:
     """What DFT says: a row of ``les_verified``, if there is one."""
-    if verified is None:
+    if verified is None or verified["entry_key"] is None:
         return ()
     code = f"{verified['code']}, PBE, {_RELAXED[verified['relax']]}"
     margin = _number(verified["margin_mev_per_atom"], "{:.1f} meV/atom")

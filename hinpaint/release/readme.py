@@ -162,14 +162,16 @@ def _verified(report: Report) -> str:
         code, potential, pairs, rms, trust, margin = report.potential_error
         text += (
             f"\n\n{_safe(str(code))} (PBE) against {_safe(str(potential))} on {pairs} pairs: the potential's energy "
-            f"differences have an error of {_mev(rms)} (root mean square); smaller ones than {_mev(trust)} should not "
-            f"be believed. Verdicts within {_mev(margin)} are undecided."
+            f"differences have an error of {rms:.1f} meV/atom (root mean square). {_believed(trust)} "
+            f"Verdicts within {margin:.1f} meV/atom are undecided."
         )
     return f"{text}\n\nDecisions that DFT changed:\n\n{_table(('mode', 'entries'), report.refuted)}"
 
 
-def _mev(value: float | None) -> str:
-    return "an unknown number of meV/atom" if value is None else f"{value:.1f} meV/atom"
+def _believed(trust: float | None) -> str:
+    if trust is None:
+        return "These pairs do not say from which size on one should be believed."
+    return f"Smaller ones than {trust:.1f} meV/atom should not be believed."
 
 
 def _citation(config: Config) -> str:

@@ -75,7 +75,7 @@ LES_VERIFIED = table(
         "verdict",
         TEXT,
         "confirmed, refuted, undecided (within margin_mev_per_atom) or failed (see reason); for a control: confirmed "
-        "when the candidate is not above the reference by more than the margin",
+        "when the candidate is not above the reference by more than the margin, for neither when it is not below",
     ),
     POTENTIAL_DELTA,
     Column("delta_e_dft_mev_per_atom", FLOAT, "the same by DFT", nullable=True),

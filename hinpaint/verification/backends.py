@@ -17,7 +17,7 @@ from hinpaint.verification.worker import run_program, run_worker
 from hinpaint.whynot import Reason, Stop
 
 _WORKER = Path(__file__).parent / "gpaw_worker.py"
-_START_S = 120.0
+_START_S = 300.0
 
 
 class VerifyError(Exception):

@@ -26,6 +26,7 @@ LEFT JOIN les_verified d ON d.entry_key = l.entry_key
 _REFUTE = """
 UPDATE decisions SET action = 'unchanged', grade = 'reject', doubts = list_append(doubts, ?)
 WHERE entry_key IN (SELECT entry_key FROM les_verified WHERE verdict = 'refuted' AND kind = 'energetic')
+    OR action = 'replaced' AND entry_key IN (SELECT entry_key FROM les_verified WHERE verdict = 'refuted')
 """
 
 

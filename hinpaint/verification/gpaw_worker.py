@@ -45,8 +45,10 @@ def calculator(given: dict[str, Any], retry: dict[str, float], log: str = "gpaw.
 
     spin = bool(given.get("moments"))
     mixer = (MixerSum if spin else Mixer)(retry["beta"], 5, 100.0) if "beta" in retry else None
+    # A cell that changes needs the stress of a basis that changes with it (Pulay stress).
+    basis = {"dedecut": "estimate"} if given.get("relax") == "full" else {}
     return GPAW(
-        mode=PW(given["cutoff_ev"]),
+        mode=PW(given["cutoff_ev"], **basis),
         xc="PBE",
         kpts={"size": given["kpoints"], "gamma": True},
         occupations={"name": "fermi-dirac", "width": retry.get("warm_ev", given["smearing_ev"])},

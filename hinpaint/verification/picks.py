@@ -21,9 +21,10 @@ from hinpaint.whynot import Reason, Stop
 
 QUERY = """
 SELECT l.entry_key FROM les_entry l JOIN trial_verdicts v ON v.entry_key = l.entry_key AND v.trial = l.released_trial
-WHERE l.released_les AND NOT v.structural
+LEFT JOIN decisions d ON d.entry_key = l.entry_key
+WHERE l.released_les AND NOT v.structural OR d.action = 'replaced'
 """
-"""Default: entries whose LES rests on energy."""
+"""Default: entries whose LES rests on energy, and those whose sites the release moves because it is lower."""
 _CONTROLS = """
 SELECT l.entry_key FROM les_entry l JOIN trial_verdicts v ON v.entry_key = l.entry_key AND v.trial = l.released_trial
 WHERE v.structural AND v.passed

@@ -18,16 +18,19 @@ _Z = 1.959963984540054  # of a 95 % interval
 
 
 def verdict(kind: str, delta_dft: float, margin: float) -> Verdict:
-    """What DFT says of a claim.
+    """What DFT says of a potential's claim.
 
-    That a candidate is lower is confirmed below minus the margin and refuted above it. A control claims that candidate
-    and reference are the same; it is confirmed unless the candidate lies above the reference by more than the margin.
+    That a candidate is lower (``energetic``) is confirmed below minus the margin and refuted above it. A ``control``
+    claims that it is the reference, which holds unless it lies above the reference by more than the margin; ``neither``
+    claims that it is not lower.
 
     Args:
         kind: what the claim is.
         delta_dft: candidate minus reference by DFT, meV per atom.
         margin: differences up to this cannot be told from none.
     """
+    if kind == "neither":
+        return "refuted" if delta_dft < -margin else "confirmed"
     if delta_dft > margin:
         return "refuted"
     return "confirmed" if kind == "control" or delta_dft < -margin else "undecided"

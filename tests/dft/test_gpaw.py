@@ -2,17 +2,19 @@
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from picked_catalog import make_catalog
 
 from hinpaint.config import Config, parse_config
 from hinpaint.crystal import Crystal
 from hinpaint.stages import verify
 from hinpaint.store import read_table, write_table
-from hinpaint.tables import RUNS, VERIFICATIONS, VERIFY_TASKS
+from hinpaint.tables import RUNS, VERIFICATIONS, VERIFY_TASKS, WHYNOT
 from hinpaint.verification.backends import Backend, Energy, Request
 from hinpaint.verification.picks import Pick, task_rows
 from hinpaint.verification.settings import k_grid, settings_of
@@ -65,22 +67,26 @@ def test_an_energy_is_gpaw_s_own(gpaw: Backend, tmp_path: Path, crystal: Crystal
     assert found.moment_mb is None
 
 
-def test_spin_hydrogen_alone_and_everything(gpaw: Backend, tmp_path: Path) -> None:
-    moved = LIH.with_frac([[0, 0, 0], [0.47, 0.51, 0.5]])
+def test_hydrogen_alone_and_everything_relax(gpaw: Backend, tmp_path: Path) -> None:
+    moved, wide = LIH.with_frac([[0, 0, 0], [0.47, 0.51, 0.5]]), replace(LIH, lattice=1.03 * LIH.lattice)
     energies = {}
-    for relax in ("none", "h_only", "full"):
+    for crystal, relax in ((moved, "none"), (moved, "h_only"), (wide, "full")):
         settings = settings_of(make_config(tmp_path, relax=relax).verify)
-        found = gpaw.compute(Request(moved, (2, 2, 2), settings, tmp_path / relax, 600))
+        found = gpaw.compute(Request(crystal, (3, 3, 3), settings, tmp_path / relax, 600))
         assert isinstance(found, Energy)
         energies[relax] = found
     assert energies["h_only"].energy_ev < energies["none"].energy_ev - 1e-3
     assert energies["h_only"].fmax_ev_per_a < 0.06 < energies["none"].fmax_ev_per_a
     assert energies["h_only"].crystal.frac[0].tolist() == [0, 0, 0]
-    assert energies["full"].energy_ev <= energies["h_only"].energy_ev + 1e-3
-    nickel = Crystal.build(1.87 * (np.ones((3, 3)) - np.eye(3)), ["Ni", "H"], [[0, 0, 0], [0.5, 0.5, 0.5]])
-    spin = gpaw.compute(Request(nickel, (2, 2, 2), settings_of(make_config(tmp_path).verify), tmp_path / "s", 600))
-    assert isinstance(spin, Energy)
-    assert spin.moment_mb is not None
+    assert energies["full"].n_steps > 0
+    assert LIH.volume * 0.9 < energies["full"].crystal.volume < wide.volume
+
+
+def test_iron_is_magnetic(gpaw: Backend, tmp_path: Path) -> None:
+    iron = Crystal.build(1.415 * (np.ones((3, 3)) - 2 * np.eye(3)), ["Fe"], [[0, 0, 0]])
+    found = gpaw.compute(Request(iron, (4, 4, 4), settings_of(make_config(tmp_path).verify), tmp_path / "w", 600))
+    assert isinstance(found, Energy)
+    assert found.moment_mb == pytest.approx(2.2, abs=0.4)
 
 
 def run_stage(folder: Path, name: str = "v", **settings: Any) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -122,6 +128,22 @@ def test_what_goes_wrong_is_a_reason_and_computed_at_the_next_try(tmp_path: Path
     assert again == good
     by_trial = {row["trial"]: row["energy_ev"] for row in good}
     assert by_trial[0] > by_trial[-1]  # the candidate was distorted
+
+
+@pytest.mark.usefixtures("gpaw")
+def test_an_element_without_data_has_its_row_before_anything_is_computed(tmp_path: Path) -> None:
+    catalog = make_catalog(tmp_path / "catalog.duckdb")
+    config = make_config(tmp_path, max_sites=4)
+    paths = [tmp_path / name for name in ("whynot.parquet", "runs.parquet", "work")]
+    verify.select(config, catalog, [tmp_path / "tasks.parquet"], *paths)
+    reasons = {row["entry_key"]: row for row in read_table(paths[0], WHYNOT).to_pylist()}
+    assert reasons["d|1|strange"]["reason"] == "unsupported_element"
+    assert reasons["d|1|strange"]["detail"] == "gpaw has no data for Eu"
+    assert reasons["d|1|large"]["reason"] == "too_many_sites"
+    assert {row["stage"] for row in reasons.values()} == {"verify"}
+    picked = {row["entry_key"] for row in read_table(tmp_path / "tasks.parquet", VERIFY_TASKS).to_pylist()}
+    assert "d|1|lower" in picked
+    assert not picked & reasons.keys()
 
 
 @pytest.mark.usefixtures("gpaw")

@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 import pytest
 import yaml
-from workspace import Workspace, make_workspace
+from workspace import EXAMPLES, Workspace, make_workspace
 
 pytestmark = pytest.mark.dft
 
@@ -17,11 +17,14 @@ QUERY = "SELECT entry_key FROM les_entry WHERE released_trial IS NOT NULL"
 @pytest.fixture(scope="module")
 def verified(gpaw: object, tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = make_workspace(tmp_path_factory.mktemp("verified"))
+    lines = (EXAMPLES / "mc3d/structures.jsonl").read_text().splitlines()
+    small = [line for line in lines[1:] if '"nsites": 2,' in line or '"nsites": 3,' in line]  # NaH and TiH2
+    (workspace.folder / "mc3d.jsonl").write_text("\n".join([lines[0], *small]) + "\n")
     path = workspace.folder / "tiny.yaml"
     settings = {"code": "gpaw", "query": QUERY, "picks": 3, "controls": 0, "check": 1, "max_sites": 6, "shards": 2,
                 "cutoff_ev": 300, "k_spacing_per_a": 0.8}  # fmt: skip
     path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"verify": settings}))
-    workspace.snakemake()
+    workspace.snakemake(timeout=1200)
     return workspace
 
 

@@ -1,5 +1,6 @@
 """Verification without a DFT code: settings, picks, verdicts, and what they change in a catalog."""
 
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +9,17 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from picked_catalog import ENTRIES, make_catalog, make_config
 from small_release import filled
 
-from hinpaint.catalog import build
 from hinpaint.catalog.query import QueryError, open_catalog
-from hinpaint.config import Config, ConfigError, parse_config, stage_settings
+from hinpaint.config import ConfigError, stage_settings
+from hinpaint.pages.facts import verified_facts
+from hinpaint.pages.figures import VERIFIED, figures
+from hinpaint.release.readme import Report, write_readme
 from hinpaint.stages.verify import collect
 from hinpaint.store import write_table
-from hinpaint.tables import ALL_TABLES, RUNS, VERIFICATIONS, VERIFY_TASKS, WHYNOT
+from hinpaint.tables import RUNS, VERIFICATIONS, VERIFY_TASKS, WHYNOT
 from hinpaint.verification.collecting import verified_rows
 from hinpaint.verification.picks import check_query, pick, task_rows
 from hinpaint.verification.settings import CHECK, k_grid, settings_of, start_moments
@@ -23,52 +27,6 @@ from hinpaint.verification.verdicts import Subject, compare, confirmed_rates, tr
 from hinpaint.whynot import Reason
 
 ELEMENTS = frozenset({"H", "Mg", "O"})
-CELL = (4.0 * np.eye(3)).ravel().tolist()
-
-
-def make_config(folder: Path, **verify: Any) -> Config:
-    source = {"database": "d", "version": "1", "format": "cif", "path": str(folder), "licence": "CC0-1.0"}
-    values = {"run": "t", "seed": 5, "sources": [source | {"mode": "benchmark"}]}
-    return parse_config(values | {"verify": {"code": "gpaw", "max_sites": 4, **verify}})
-
-
-# name: structural, delta, LES of the candidate, mode, host
-ENTRIES: dict[str, tuple[bool, float, bool, str, list[str]]] = {
-    "lower": (False, -20.0, True, "benchmark", ["Mg", "O"]),
-    "audited": (False, -30.0, True, "audit", ["Mg", "O"]),
-    "close": (False, -1.5, True, "benchmark", ["Mg"]),
-    "match": (True, 0.1, True, "benchmark", ["Mg"]),
-    "match2": (True, -5.0, True, "benchmark", ["O"]),
-    "higher": (False, 8.0, False, "benchmark", ["Mg"]),
-    "large": (False, -9.0, True, "benchmark", ["Mg"] * 4),
-    "strange": (False, -9.0, True, "benchmark", ["Og"]),
-}
-
-
-def make_catalog(path: Path) -> Path:
-    """A catalog of one entry each, with a reference, a candidate and a decision."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    connection = build.create(path)
-
-    def add(table: str, **values: Any) -> None:
-        build.insert_rows(connection, ALL_TABLES[table], [filled(ALL_TABLES[table], **values)], "t")
-
-    for name, (structural, delta, les, mode, host) in ENTRIES.items():
-        key = f"d|1|{name}"
-        add("records", entry_key=key)
-        add("entries", entry_key=key)
-        add("tasks", entry_key=key, element="H", n_unknown=1, host_species=host, lattice=CELL)
-        add("les_entry", entry_key=key, n_trials=3, released_trial=2, released_les=les)
-        add("matches", entry_key=key, trial=2, level="full", matched=structural, delta_e_mev_per_atom=delta)
-        for trial in (-1, 2):
-            frac = np.linspace(0, 0.8 + 0.01 * trial, 3 * (len(host) + 1)).tolist()
-            add("relaxed", entry_key=key, trial=trial, level="full", lattice=CELL, frac=frac, potential="p")
-        action = "replaced" if mode == "audit" else "unchanged"
-        add("decisions", entry_key=key, mode=mode, action=action, grade="accept", trial=2, delta_e_mev_per_atom=delta)
-    add("les_summary", metric="les", k=3, tol_mev_per_atom=1.0)
-    build.complete(connection)
-    build.close(connection)
-    return path
 
 
 def picked(folder: Path, **verify: Any) -> Any:
@@ -196,7 +154,7 @@ def test_both_of_a_pair_share_their_grid_and_shards_share_the_cost(tmp_path: Pat
 def test_verdicts() -> None:
     cases = [("energetic", -2, "confirmed"), ("energetic", 2, "refuted"), ("energetic", -1, "undecided"),
              ("energetic", 1, "undecided"), ("control", -5, "confirmed"), ("control", 1, "confirmed"),
-             ("control", 1.1, "refuted"), ("neither", 0, "undecided")]  # fmt: skip
+             ("control", 1.1, "refuted"), ("neither", 0, "confirmed"), ("neither", -2, "refuted")]  # fmt: skip
     assert [verdict(kind, delta, 1.0) for kind, delta, _ in cases] == [told for *_, told in cases]
 
 
@@ -274,6 +232,35 @@ def finish(folder: Path) -> tuple[Path, list[dict[str, Any]]]:
     return folder / "after.duckdb", verified_rows(tasks, energies, config)
 
 
+def test_a_page_says_what_dft_says(tmp_path: Path) -> None:
+    _, rows = finish(tmp_path)
+    facts = {row["entry_key"]: {fact.name: fact.value for fact in verified_facts(row)} for row in rows}
+    audited = facts["d|1|audited"]
+    assert audited["DFT on the candidate's claim"] == "refuted: it is lower in energy than the source's structure"
+    assert audited["Candidate against the source by DFT"] == "+4.0 meV/atom"
+    assert audited["By the potential"] == "-30.0 meV/atom"
+    assert facts["d|1|match2"]["Why no verdict"] == "time_limit: ended after 9 s"
+    assert verified_facts(None) == ()
+
+
+def test_the_readme_tells_what_dft_changed(tmp_path: Path) -> None:
+    nothing = {f.name: () for f in fields(Report)} | {"since": None, "advice": None, "potential_error": None}
+    counts = dict.fromkeys(("records", "entries", "released", "not_released"), 0)
+    report = Report(**nothing | {"counts": counts})
+    config = make_config(tmp_path)
+    assert "Verified by DFT" not in write_readme(config, report)
+    told = replace(
+        report, verified=[("energetic", "refuted", 3)], refuted=[("audit", 2)],
+        potential_error=("gpaw", "sevennet-0", 12, 4.25, None, 1.5),
+    )  # fmt: skip
+    text = write_readme(config, told)
+    assert "| energetic | refuted | 3 |" in text
+    assert "| audit | 2 |" in text
+    assert "an error of 4.2 meV/atom (root mean square). These pairs do not say" in text
+    text = write_readme(config, replace(told, potential_error=("gpaw", "p", 12, 4.25, 7.0, 1.5)))
+    assert "Smaller ones than 7.0 meV/atom should not be believed. Verdicts within 1.5 meV/atom" in text
+
+
 def test_verdicts_change_decisions_and_stand_in_the_catalog(tmp_path: Path) -> None:
     path, rows = finish(tmp_path)
     told = {row["entry_key"].removeprefix("d|1|"): row for row in rows}
@@ -297,4 +284,7 @@ def test_verdicts_change_decisions_and_stand_in_the_catalog(tmp_path: Path) -> N
         assert rates["dft_confirmed"] == pytest.approx(1 / 3)
         assert rates["released_les_confirmed"] == pytest.approx(3 / 8)  # two matches and the confirmed one
         assert catalog.execute("SELECT count(*) FROM dft_verdicts").fetchone() == (5,)
+        drawn = dict(figures(catalog))[VERIFIED]
+        assert "4 pairs" in drawn.svg
+        assert "energetic, refuted (1)" in drawn.svg
         assert catalog.execute("SELECT adds_up FROM accounting").fetchone() == (True,)
