@@ -37,6 +37,7 @@ from hinpaint.sources import parse_record, read_source
 from hinpaint.verification.backends import Gpaw
 from hinpaint.verification.gpaw_wells import GpawWells, WellSettings
 from hinpaint.verification.reconstruction import ELEMENT, reconstruct
+from hinpaint.verification.verdicts import wilson
 from hinpaint.whynot import Reason, Stop
 
 STRICT_A = 0.3
@@ -137,7 +138,7 @@ def verdicts(row: dict[str, Any]) -> str:
 
 
 def table(name: str, folder: Path, chosen: set[str]) -> None:
-    """Every entry, the rates with their intervals, the reasons; failures count as failures."""
+    """Every entry, the rates with Wilson's intervals, the reasons; failures count as failures."""
     rows = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
     rows = sorted((row for row in rows if row["entry"] in chosen), key=lambda row: (row["n_sites"], row["formula"]))
     if not rows:
@@ -147,9 +148,9 @@ def table(name: str, folder: Path, chosen: set[str]) -> None:
         print(f"  {row['entry']:38}{row['formula']:14}{row['cpu_s']:8.1f} CPU-s  {verdicts(row)}")
     for level in LEVELS:
         for kind, holds in (("match", lambda each: each["matched"]), ("strict", strict)):
-            values = np.array([float(not row["reason"] and holds(row[level])) for row in rows])
-            low, high = bootstrap_interval(values, 2000)
-            print(f"  {level:8}{kind:8}{100 * values.mean():6.1f} %  [{100 * low:.0f}, {100 * high:.0f}]")
+            hits = sum(not row["reason"] and holds(row[level]) for row in rows)
+            low, high = wilson(hits, len(rows))
+            print(f"  {level:8}{kind:8}{hits:4} of {len(rows)}: {100 * hits / len(rows):.0f} % ({100 * low:.0f} to {100 * high:.0f})")  # fmt: skip  # noqa: E501
     seconds = [row["cpu_s"] for row in rows]
     reasons = dict(Counter(row["reason"] for row in rows if row["reason"]))
     print(f"  CPU-s an entry: mean {np.mean(seconds):.1f}, median {np.median(seconds):.1f}, most {max(seconds):.1f}")
