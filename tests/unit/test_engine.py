@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from cheap_potential import pair_potential
 
 from hinpaint.config import Potential, Relax
 from hinpaint.crystal import Crystal
@@ -33,6 +34,13 @@ def lithium_hydride(number: int = 9) -> RelaxJob:
     lattice = 2.04 * (np.ones((3, 3)) - np.eye(3))
     crystal = Crystal.build(lattice, ["Li", "H"], [[0, 0, 0], [0.45, 0.5, 0.5]], [1, 0])
     return RelaxJob(("x|1|lih", number), crystal, ~crystal.known)
+
+
+def oxide() -> RelaxJob:
+    """A made-up crystal for the pair potential, its hydrogen away from where it wants to be."""
+    frac = [[0, 0, 0], [0.5, 0.5, 0.5], [0.3, 0.4, 0.1]]
+    crystal = Crystal.build(2.8 * np.eye(3), ["Mg", "O", "H"], frac, [1, 1, 0])
+    return RelaxJob(("x|1|oxide", 0), crystal, ~crystal.known)
 
 
 class _Spoiled(torch.nn.Module):
@@ -176,6 +184,29 @@ def test_step_limit_keeps_the_energy(sevennet: LoadedPotential) -> None:
     untouched = relax(sevennet, [brucite(0.05)], replace_settings(max_steps_h_only=0), "h_only")[0]
     assert untouched.n_steps == 0
     assert np.allclose(untouched.crystal.frac, brucite(0.05).crystal.frac, atol=1e-6)
+
+
+def test_time_limit_loses_that_structure() -> None:
+    outcome = relax(pair_potential(), [oxide()], replace_settings(time_limit_s=1e-9), "h_only")[0]
+    assert outcome.reason == Reason.TIME_LIMIT
+    assert outcome.energy_ev is None
+    assert relax(pair_potential(), [oxide()], replace_settings(time_limit_s=None), "h_only")[0].converged
+
+
+def test_the_end_of_one_level_is_not_evaluated_again_for_the_next() -> None:
+    counted: list[int] = []
+    potential = _spoiled(pair_potential(), lambda state: counted.append(state.n_atoms))
+    end = relax(potential, [oxide()], _QUICK, "h_only")[0]
+    assert len(counted) == end.n_steps + 1
+    start = RelaxJob(end.key, end.crystal, oxide().movable)
+    counted.clear()
+    plain = relax(potential, [start], _QUICK, "full")[0]
+    assert len(counted) == plain.n_steps + 1
+    counted.clear()
+    taken_along = relax(potential, [replace(start, answer=end.answer)], _QUICK, "full")[0]
+    assert len(counted) == plain.n_steps
+    assert taken_along.n_steps == plain.n_steps > 0
+    assert taken_along.energy_ev == pytest.approx(plain.energy_ev, abs=1e-9)
 
 
 def test_runaway_cells_and_collapse_are_stopped(sevennet: LoadedPotential) -> None:
