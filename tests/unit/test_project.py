@@ -15,8 +15,8 @@ RULES = sorted((ROOT / "rules").glob("*.smk"))
 # Of two rooms the later one may import the earlier one.
 ROOMS = (
     "whynot", "ids", "codes", "doubts", "files", "isolation", "progress", "terminal", "block", "sampling", "shipped",
-    "config", "schema", "tables", "tabledoc", "store", "rng", "crystal", "reduction", "gates", "jobs", "journal", "sources",
-    "evidence", "reading", "planning", "diffusion", "relaxation", "deciding", "catalog", "release", "pages",
+    "config", "schema", "tables", "tabledoc", "store", "rng", "crystal", "reduction", "gates", "jobs", "journal",
+    "sources", "evidence", "reading", "planning", "diffusion", "relaxation", "deciding", "catalog", "release", "pages",
     "scripting", "calibration", "single", "checking", "status", "rerun", "stages", "distillation", "census", "cli",
 )  # fmt: skip
 
