@@ -5,7 +5,8 @@
 # Other settings: add settings=FILE.yaml. Rates while it trains: add validation=STRUCTURES. A training that was stopped
 # goes on where it was.
 #
-# A NequIP model that learns from SevenNet (docs/potentials.md), measured on one shard of a run that SevenNet relaxed:
+# A NequIP model that learns from SevenNet (docs/potentials.md), measured on a run that SevenNet relaxed (add shards=N for
+# more than its first shard):
 #
 #   snakemake -s rules/train.smk --directory . --cores 1 potential
 #     --config structures=STRUCTURES.parquet validation=OTHERS.parquet run=results/NAME
@@ -19,7 +20,7 @@ VALIDATION = [config["validation"]] if "validation" in config else []
 POTENTIAL_SETTINGS = Path(config.get("potential", "config/training/nequip-small.yaml"))
 POTENTIAL = Path("training") / POTENTIAL_SETTINGS.stem
 RUN = Path(config.get("run", "results/demonstration"))
-SHARD = f"shard={int(config.get('shard', 0)):04d}.parquet"
+SHARDS = [f"shard={number:04d}.parquet" for number in range(int(config.get("shards", 1)))]
 
 
 rule train:
@@ -95,9 +96,9 @@ rule potential:
         rules.train_potential.output,
         held_out=rules.label_potential.output.held_out,
         run=RUN / "config.json",
-        tasks=RUN / "tasks" / SHARD,
-        trials=RUN / "trials" / SHARD,
-        relaxed=RUN / "relaxed" / SHARD,
+        tasks=[RUN / "tasks" / shard for shard in SHARDS],
+        trials=[RUN / "trials" / shard for shard in SHARDS],
+        relaxed=[RUN / "relaxed" / shard for shard in SHARDS],
     output:
         card=POTENTIAL / "potential.json",
     log:

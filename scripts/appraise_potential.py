@@ -14,7 +14,7 @@ parser = argparse.ArgumentParser(description=__doc__)
 parser.add_argument("--out", type=Path, required=True, help="folder of the training, with labels and package")
 parser.add_argument("--run", type=Path, required=True, help="config.json of a run that the teacher relaxed")
 for table in ("tasks", "trials", "relaxed"):
-    parser.add_argument(f"--{table}", type=Path, required=True, help=f"the run's {table}, one shard")
+    parser.add_argument(f"--{table}", type=Path, nargs="+", required=True, help=f"{table} of the run, some shards")
 parser.add_argument("--max-trials", type=int, default=5, help="model trials an entry that are compared")
 parser.add_argument("--threads", type=int, default=1)
 arguments = parser.parse_args()

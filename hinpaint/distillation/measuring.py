@@ -22,13 +22,13 @@ from hinpaint.relaxation.batch import Answer
 from hinpaint.relaxation.potentials import LoadedPotential
 from hinpaint.stages import relax
 from hinpaint.store import read_table, write_table
-from hinpaint.tables import RELAXED, TASKS, TRIALS
+from hinpaint.tables import RELAXED, TASKS, TRIALS, Table
 
 _TIMED = 40  # structures
 
 
 def read_labels(path: Path) -> tuple[list[str], list[Crystal], list[Answer]]:
-    """Hosts, structures and answers of a file of labels that all have the same elements in some potential."""
+    """Hosts, structures and answers in a file of labels."""
     from ase.io import iread
 
     hosts, crystals, answers = [], [], []
@@ -72,31 +72,31 @@ def speed(student: LoadedPotential, teacher: LoadedPotential, path: Path) -> dic
 
 
 def on_run(
-    config: Config, student: Potential, tasks: Path, trials: Path, relaxed: Path, folder: Path, max_trials: int
-) -> dict[str, Any]:
-    """Relax a shard's trials with the student and compare with what the teacher made of them.
+    config: Config, student: Potential, tasks: Sequence[Path], trials: Sequence[Path], relaxed: Sequence[Path],
+    folder: Path, max_trials: int,
+) -> dict[str, Any]:  # fmt: skip
+    """Relax trials of a run with the student and compare with what the teacher made of them.
 
     Args:
         config: configuration of the run; its thresholds and step limits hold for both.
         student: the student's block of the configuration.
-        tasks: the shard's tasks.
-        trials: the shard's trials.
-        relaxed: the shard's structures as the teacher relaxed them.
+        tasks: the tasks of some shards.
+        trials: their trials.
+        relaxed: their structures as the teacher relaxed them.
         folder: receives the student's tables, from which an interrupted call goes on.
         max_trials: model trials an entry that are compared; controls are always.
 
     Returns:
         Agreement of verdicts, hydrogen-only distances, and how many relaxations ended how.
     """
-    task_rows = read_table(tasks, TASKS).to_pylist()
-    trial_rows = [row for row in read_table(trials, TRIALS).to_pylist() if row["trial"] < max_trials]
-    chosen = folder / "pairs-trials.parquet"
-    write_table(chosen, TRIALS, trial_rows, config.run)
+    task_rows, teacher_rows = _rows(tasks, TASKS), _rows(relaxed, RELAXED)
+    trial_rows = [row for row in _rows(trials, TRIALS) if row["trial"] < max_trials]
+    files = [folder / f"pairs-{name}.parquet" for name in ("tasks", "trials", "relaxed", "runs")]
+    write_table(files[0], TASKS, task_rows, config.run)
+    write_table(files[1], TRIALS, trial_rows, config.run)
     own = config.model_copy(update={"potential": student})
-    files = (folder / "pairs-relaxed.parquet", folder / "pairs-runs.parquet")
-    relax.run(own, 0, tasks, chosen, *files, "cpu", folder / "pairs-journal")
-    of_student = by_key(read_table(files[0], RELAXED).to_pylist())
-    of_teacher = by_key(read_table(relaxed, RELAXED).to_pylist())
+    relax.run(own, 0, *files, "cpu", folder / "pairs-journal")
+    of_student, of_teacher = by_key(_rows(files[2:3], RELAXED)), by_key(teacher_rows)
     n_host = {row["entry_key"]: len(row["host_species"]) for row in task_rows}
     sizes = {row["entry_key"]: len(row["host_species"]) + row["n_unknown"] for row in task_rows}
     tol = config.les.tol_mev_per_atom
@@ -113,3 +113,7 @@ def on_run(
             "within_0.1_a": float((distances <= 0.1).mean()) if len(distances) else float("nan"),
         },
     }
+
+
+def _rows(paths: Sequence[Path], table: Table) -> list[dict[str, Any]]:
+    return [row for path in paths for row in read_table(path, table).to_pylist()]

@@ -14,11 +14,11 @@ PINS = dict(pin.split("==") for pin in PROJECT["tool"]["uv"]["constraint-depende
 RULES = sorted((ROOT / "rules").glob("*.smk"))
 # Of two rooms the later one may import the earlier one.
 ROOMS = (
-    "whynot", "ids", "codes", "doubts", "files", "isolation", "progress", "terminal", "block", "sampling", "dft",
-    "config", "schema", "tables", "tabledoc", "store", "rng", "crystal", "reduction", "placements", "gates", "jobs",
-    "journal", "sources", "evidence", "reading", "planning", "diffusion", "relaxation", "deciding", "catalog",
+    "whynot", "ids", "codes", "doubts", "files", "isolation", "progress", "terminal", "block", "sampling", "shipped",
+    "dft", "config", "schema", "tables", "tabledoc", "store", "rng", "crystal", "reduction", "placements", "gates",
+    "jobs", "journal", "sources", "evidence", "reading", "planning", "diffusion", "relaxation", "deciding", "catalog",
     "verification", "release", "pages", "scripting", "training", "calibration", "single", "checking", "status",
-    "rerun", "stages", "benchmark", "census", "cli",
+    "rerun", "stages", "distillation", "benchmark", "census", "cli",
 )  # fmt: skip
 
 
