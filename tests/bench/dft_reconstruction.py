@@ -23,7 +23,6 @@ import torch
 
 from hinpaint.config import Potential, Relax, Source
 from hinpaint.crystal import Crystal
-from hinpaint.deciding.les import bootstrap_interval
 from hinpaint.deciding.matching import Match, compare, matcher_settings
 from hinpaint.diffusion.checkpoints import LoadedModel, load_model
 from hinpaint.diffusion.samplers import PlacementJob, place
