@@ -68,7 +68,7 @@ def decision_of_a_run(read: Read, candidates: list[Candidate]) -> dict:
         for c in candidates
     ]  # fmt: skip
     relaxed = [
-        {**{name: value for name, value in asdict(outcome).items() if name not in {"key", "crystal"}},
+        {**{name: value for name, value in asdict(outcome).items() if name not in {"key", "crystal", "answer"}},
          "entry_key": "d|1|x", "trial": c.trial, "level": level, "potential": "p", "potential_sha256": "s",
          "lattice": outcome.crystal.lattice.ravel(), "frac": outcome.crystal.frac.ravel()}
         for c in candidates for level, outcome in (("h_only", c.h_only), ("full", c.full))
