@@ -64,11 +64,10 @@ def label_hosts(
         if part.exists():
             continue
         labels = label_chunk(hosts[start : start + _CHUNK], teacher, model, settings)
-        text = as_extxyz(labels)
-        write_atomic(part, lambda handle, text=text: handle.write(text.encode()))
+        _write(part, as_extxyz(labels).encode())
         say(f"{out.stem}: {min(start + _CHUNK, len(hosts))}/{len(hosts)} hosts, {len(labels)} labels in this part")
     whole = b"".join(part.read_bytes() for part in parts)
-    write_atomic(out, lambda handle: handle.write(whole))
+    _write(out, whole)
     for part in parts:
         part.unlink()
 
@@ -180,6 +179,10 @@ def as_extxyz(labels: Sequence[Label]) -> str:
     text = io.StringIO()
     write(text, [_atoms(label) for label in labels], format="extxyz")
     return text.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
+    write_atomic(path, lambda handle: handle.write(content))
 
 
 def _atoms(label: Label) -> Any:

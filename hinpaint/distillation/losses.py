@@ -40,7 +40,8 @@ def same_composition(data: dict[str, Tensor]) -> Tensor:
     types, owner = data[AtomicDataDict.ATOM_TYPE_KEY].view(-1), data[AtomicDataDict.BATCH_KEY].view(-1)
     counts = torch.zeros(data[AtomicDataDict.NUM_NODES_KEY].numel(), int(types.max()) + 1, dtype=torch.long)
     counts = counts.to(types.device).index_put_((owner, types), torch.ones_like(types), accumulate=True)
-    return torch.unique(counts, dim=0, return_inverse=True)[1]
+    _, numbers = torch.unique(counts, dim=0, return_inverse=True)
+    return torch.as_tensor(numbers)
 
 
 def relative_to_mean(values: Tensor, groups: Tensor) -> Tensor:
