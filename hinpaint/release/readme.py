@@ -55,7 +55,8 @@ _DFT = """\
 Reference and candidate, both as the potential relaxed them, computed at the same DFT settings (`les_verified`,
 `verifications`). `energetic`: the candidate is no match and lower in energy by the potential; `control`: it is a match;
 `neither`: it is no better than the source. Where DFT refutes the potential the source stands: the entry is `unchanged`,
-with the doubt `dft_refuted` and the grade `reject`. Metrics `dft_` and `released_les_confirmed` above say what LES is with DFT's word.
+with the doubt `dft_refuted` and the grade `reject`. Metrics `dft_` and `released_les_confirmed` above say what LES is
+with DFT's word.
 
 """
 _RATES = """\
