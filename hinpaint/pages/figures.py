@@ -58,6 +58,8 @@ _VERDICTS = {
     ("energetic", "refuted"): ("energetic, refuted", RED),
     ("control", "confirmed"): ("control, confirmed", BLUE),
     ("control", "refuted"): ("control, refuted", PURPLE),
+    ("neither", "confirmed"): ("not better, confirmed", GREY),
+    ("neither", "refuted"): ("not better, refuted", "#56b4e9"),
 }
 VERIFIED = "verified"
 """The figure that only a run with a verification has."""

@@ -53,9 +53,10 @@ Advice from the calibrated confidence and the doubts: `accept` can be taken as i
 """
 _DFT = """\
 Reference and candidate, both as the potential relaxed them, computed at the same DFT settings (`les_verified`,
-`verifications`). `energetic`: the candidate is no match and lower in energy by the potential; `control`: it is a match.
-Where DFT refutes the potential the source stands: the entry is `unchanged`, with the doubt `dft_refuted` and the grade
-`reject`. Metrics `dft_` and `released_les_confirmed` above say what LES is with DFT's word.
+`verifications`). `energetic`: the candidate is no match and lower in energy by the potential; `control`: it is a match;
+`neither`: it is no better than the source. Where DFT refutes the potential the source stands: the entry is `unchanged`,
+with the doubt `dft_refuted` and the grade `reject`. Metrics `dft_` and `released_les_confirmed` above say what LES is
+with DFT's word.
 
 """
 _RATES = """\

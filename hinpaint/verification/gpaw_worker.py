@@ -55,6 +55,7 @@ def calculator(given: dict[str, Any], retry: dict[str, float], log: str = "gpaw.
         convergence={"energy": _ENERGY_EV_PER_ELECTRON},
         maxiter=given["max_iterations"],
         charge=given.get("charge", 0.0),
+        symmetry={"point_group": "no_symmetry" not in retry},
         spinpol=spin,
         txt=log,
         **({"mixer": mixer} if mixer else {}),
@@ -66,16 +67,24 @@ def converge(atoms: Any, given: dict[str, Any]) -> int:
     from gpaw import KohnShamConvergenceError
 
     for number, retry in enumerate(_RETRIES, start=1):
-        atoms.calc = calculator(given, retry, f"gpaw-{number}.txt")
         try:
-            atoms.get_potential_energy()
-            if "warm_ev" in retry:
-                atoms.calc.set(occupations={"name": "fermi-dirac", "width": given["smearing_ev"]})
-                atoms.get_potential_energy()
+            try:
+                self_consistent(atoms, given, retry, f"gpaw-{number}.txt")
+            except ArithmeticError:  # cells that are nearly symmetric can leave GPAW a k-point without weight
+                self_consistent(atoms, given, {**retry, "no_symmetry": 1.0}, f"gpaw-{number}-p1.txt")
         except KohnShamConvergenceError:
             continue
         return number
     return 0
+
+
+def self_consistent(atoms: Any, given: dict[str, Any], retry: dict[str, float], log: str) -> None:
+    """Converge the density of the atoms in one of the ways."""
+    atoms.calc = calculator(given, retry, log)
+    atoms.get_potential_energy()
+    if "warm_ev" in retry:
+        atoms.calc.set(occupations={"name": "fermi-dirac", "width": given["smearing_ev"]})
+        atoms.get_potential_energy()
 
 
 def relax(atoms: Any, given: dict[str, Any]) -> tuple[int, bool]:

@@ -181,7 +181,8 @@ def task_rows(picks: Sequence[Pick], verify: Verify) -> list[dict[str, Any]]:
     """Rows of ``verify_tasks``: both structures of each pick, spread over the shards by their cost."""
     main, check = settings_of(verify, MAIN), settings_of(verify, CHECK)
     rows = []
-    checked = [each.entry_key for each in picks if each.kind == "energetic"][: verify.check]
+    energetic_first = sorted(picks, key=lambda each: each.kind != "energetic")
+    checked = {each.entry_key for each in energetic_first[: verify.check]}
     for each in picks:
         # One grid for both, or their difference would hold the difference of the grids.
         grids = {
