@@ -8,8 +8,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from hinpaint.config import Relax
 from hinpaint.crystal import Crystal, minimum_image_distances, shortest_distance
+from hinpaint.relaxing import Relax
 
 
 class Gate(StrEnum):

@@ -4,10 +4,11 @@ import argparse
 import json
 from pathlib import Path
 
-from hinpaint.config import Potential, load_config
+from hinpaint.config import load_config
 from hinpaint.distillation.card import full_card, write_card
 from hinpaint.distillation.measuring import on_labels, on_run, speed
 from hinpaint.relaxation.potentials import load_potential
+from hinpaint.relaxing import Potential
 from hinpaint.scripting import choose_device
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -18,7 +19,6 @@ for table in ("tasks", "trials", "relaxed"):
 parser.add_argument("--max-trials", type=int, default=5, help="model trials an entry that are compared")
 parser.add_argument("--threads", type=int, default=1)
 arguments = parser.parse_args()
-
 choose_device("cpu", arguments.threads)
 training = json.loads((arguments.out / "training.json").read_text(encoding="utf-8"))
 package, held_out = arguments.out / "potential.nequip.zip", arguments.out / "held_out.extxyz"

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from hinpaint.config import Potential
 from hinpaint.diffusion.checkpoints import load_model
 from hinpaint.distillation.hosts import split
 from hinpaint.distillation.labelling import label_hosts
 from hinpaint.distillation.settings import load_settings
 from hinpaint.relaxation.potentials import load_potential
+from hinpaint.relaxing import Potential
 from hinpaint.scripting import choose_device
 
 parser = argparse.ArgumentParser(description=__doc__)

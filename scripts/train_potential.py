@@ -3,11 +3,11 @@
 import argparse
 from pathlib import Path
 
-from hinpaint.config import Potential
 from hinpaint.distillation.card import training_card, write_card
 from hinpaint.distillation.settings import load_settings
 from hinpaint.distillation.training import fit, package, statistics, training_config, training_facts
 from hinpaint.relaxation.potentials import load_potential
+from hinpaint.relaxing import Potential
 from hinpaint.scripting import choose_device
 
 parser = argparse.ArgumentParser(description=__doc__)

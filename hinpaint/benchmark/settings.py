@@ -14,14 +14,12 @@ from hinpaint.config import (
     ConfigError,
     Element,
     Les,
-    Potential,
-    Relax,
     Source,
     parse_block,
     parse_config,
-    potential_block,
 )
 from hinpaint.files import write_atomic
+from hinpaint.relaxing import Potential, Relax, potential_block
 from hinpaint.sampling import Sampler
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$"

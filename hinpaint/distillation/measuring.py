@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from hinpaint.config import Config, Potential
+from hinpaint.config import Config
 from hinpaint.crystal import Crystal
 from hinpaint.distillation.appraisal import (
     agreement,
@@ -20,6 +20,7 @@ from hinpaint.distillation.appraisal import (
 from hinpaint.distillation.labelling import answer_all
 from hinpaint.relaxation.batch import Answer
 from hinpaint.relaxation.potentials import LoadedPotential
+from hinpaint.relaxing import Potential
 from hinpaint.stages import relax
 from hinpaint.store import read_table, write_table
 from hinpaint.tables import RELAXED, TASKS, TRIALS, Table
@@ -95,7 +96,7 @@ def on_run(
     write_table(files[0], TASKS, task_rows, config.run)
     write_table(files[1], TRIALS, trial_rows, config.run)
     own = config.model_copy(update={"potential": student})
-    relax.run(own, 0, *files, "cpu", folder / "pairs-journal")
+    relax.run(own, 0, files[0], files[1], files[2], files[3], "cpu", folder / "pairs-journal")
     of_student, of_teacher = by_key(_rows(files[2:3], RELAXED)), by_key(teacher_rows)
     n_host = {row["entry_key"]: len(row["host_species"]) for row in task_rows}
     sizes = {row["entry_key"]: len(row["host_species"]) + row["n_unknown"] for row in task_rows}

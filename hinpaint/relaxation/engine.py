@@ -9,12 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hinpaint.config import Relax
 from hinpaint.crystal import Crystal, shortest_distance
 from hinpaint.gates import Gate, failed_contact
 from hinpaint.relaxation.batch import Answer, Level, RelaxJob, batch_state, evaluate
 from hinpaint.relaxation.descent import Descent, Reading
 from hinpaint.relaxation.potentials import LoadedPotential
+from hinpaint.relaxing import Relax
 from hinpaint.whynot import Reason
 
 Progress = Callable[[int, int], None]

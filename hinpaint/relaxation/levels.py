@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 
-from hinpaint.config import Relax
 from hinpaint.gates import failed_gate
 from hinpaint.relaxation.batch import Key, Level, RelaxJob
 from hinpaint.relaxation.engine import Progress, RelaxOutcome, failed, relax
 from hinpaint.relaxation.potentials import LoadedPotential
 from hinpaint.relaxation.sharing import plan_full
+from hinpaint.relaxing import Relax
 from hinpaint.tables import REFERENCE
 from hinpaint.whynot import Reason
 

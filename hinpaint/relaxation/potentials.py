@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
-from hinpaint.config import Potential
 from hinpaint.files import sha256_file
+from hinpaint.relaxing import Potential
 from hinpaint.shipped import POTENTIALS, potential_card, potential_files
 
 # Name -> (constant in sevenn._const that holds the path, SHA-256 of the file in the sevenn wheel).

@@ -9,10 +9,10 @@ compared with. Controls share among themselves, so that the rate of chance knows
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from hinpaint.config import Relax
 from hinpaint.placements import Operations, host_operations, images, same_within
 from hinpaint.relaxation.batch import Key, RelaxJob
 from hinpaint.relaxation.engine import RelaxOutcome
+from hinpaint.relaxing import Relax
 from hinpaint.tables import REFERENCE
 
 SAME_ENERGY_EV_PER_SITE = 0.0001

@@ -100,10 +100,11 @@ def _counts(text: str | None) -> list[int]:
 
 
 def _tools(model: str, potential: str, sampler: str, steps: int, seed: int, device: str) -> "Tools":
-    from hinpaint.config import Potential, Relax, parse_block
+    from hinpaint.config import parse_block
     from hinpaint.diffusion.checkpoints import load_model
     from hinpaint.relaxation import canary
     from hinpaint.relaxation.potentials import load_potential
+    from hinpaint.relaxing import Potential, Relax
     from hinpaint.sampling import Sampler
     from hinpaint.scripting import available_threads, choose_device
     from hinpaint.single.trials import Tools

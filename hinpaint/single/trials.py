@@ -4,7 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from hinpaint.config import Relax
 from hinpaint.crystal import FloatArray
 from hinpaint.deciding.appraisal import Appraisal, survey
 from hinpaint.deciding.arrangements import End, Member
@@ -16,6 +15,7 @@ from hinpaint.relaxation.batch import Level, RelaxJob
 from hinpaint.relaxation.engine import RelaxOutcome
 from hinpaint.relaxation.levels import relax_levels
 from hinpaint.relaxation.potentials import LoadedPotential
+from hinpaint.relaxing import Relax
 from hinpaint.sampling import Sampler
 from hinpaint.single.reading import CannotCompleteError, Read, explain
 from hinpaint.whynot import Reason, Stop

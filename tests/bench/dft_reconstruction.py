@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hinpaint.config import Potential, Relax, Source
+from hinpaint.config import Source
 from hinpaint.crystal import Crystal
 from hinpaint.deciding.matching import Match, compare, matcher_settings
 from hinpaint.diffusion.checkpoints import LoadedModel, load_model
@@ -31,6 +31,7 @@ from hinpaint.placements import host_operations
 from hinpaint.relaxation.batch import RelaxJob
 from hinpaint.relaxation.levels import relax_levels
 from hinpaint.relaxation.potentials import LoadedPotential, load_potential
+from hinpaint.relaxing import Potential, Relax
 from hinpaint.sampling import Sampler
 from hinpaint.sources import parse_record, read_source
 from hinpaint.verification.backends import Gpaw

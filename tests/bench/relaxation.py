@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from hinpaint.config import Potential, Relax
 from hinpaint.relaxation.batch import RelaxJob
 from hinpaint.relaxation.levels import relax_levels
 from hinpaint.relaxation.potentials import LoadedPotential, load_potential
+from hinpaint.relaxing import Potential, Relax
 from hinpaint.stages.relax import relax_jobs
 from hinpaint.store import read_tables
 from hinpaint.tables import TASKS, TRIALS

@@ -7,9 +7,9 @@ import pytest
 import torch
 from cheap_potential import pair_potential
 
-from hinpaint.config import Potential
 from hinpaint.relaxation import canary
 from hinpaint.relaxation.potentials import LoadedPotential, PotentialError, load_potential
+from hinpaint.relaxing import Potential
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-from hinpaint.config import Potential
 from hinpaint.crystal import Crystal, minimum_image_distances, shortest_distance
 from hinpaint.distillation.appraisal import (
     agreement,
@@ -28,6 +27,7 @@ from hinpaint.distillation.training import reference_energies, training_config
 from hinpaint.distillation.training import statistics as label_statistics
 from hinpaint.relaxation.batch import Answer
 from hinpaint.relaxation.potentials import LoadedPotential, load_potential
+from hinpaint.relaxing import Potential
 from hinpaint.rng import stream
 
 _LIH = Crystal.build(2.0 * (np.ones((3, 3)) - np.eye(3)), ["Li", "H"], [[0, 0, 0], [0.5, 0.5, 0.5]], [True, False])

@@ -7,10 +7,10 @@ import pytest
 import torch
 from cheap_potential import pair_potential
 
-from hinpaint.config import Potential, Relax
 from hinpaint.crystal import Crystal
 from hinpaint.relaxation.engine import RelaxJob, relax
 from hinpaint.relaxation.potentials import LoadedPotential, load_potential
+from hinpaint.relaxing import Potential, Relax
 from hinpaint.whynot import Reason
 
 _FRAC = [[0, 0, 0], [1 / 3, 2 / 3, 0.22], [2 / 3, 1 / 3, 3.78], [1 / 3, 2 / 3, 0.43], [2 / 3, 1 / 3, 0.57]]

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from hinpaint.config import Relax
 from hinpaint.crystal import Crystal
 from hinpaint.gates import Gate, failed_contact, failed_gate
+from hinpaint.relaxing import Relax
 
 START = Crystal.build(
     4 * np.eye(3), ["Mg", "O", "H"], [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0.75]], known=[True, True, False]

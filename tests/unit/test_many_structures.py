@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from cheap_potential import pair_potential
 
-from hinpaint.config import Relax
 from hinpaint.crystal import Crystal
 from hinpaint.relaxation.batch import RelaxJob
 from hinpaint.relaxation.levels import relax_levels
+from hinpaint.relaxing import Relax
 from hinpaint.whynot import Reason
 
 pytestmark = pytest.mark.slow

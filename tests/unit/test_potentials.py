@@ -4,12 +4,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from hinpaint.config import Potential
 from hinpaint.crystal import Crystal
 from hinpaint.files import sha256_file
 from hinpaint.relaxation import potentials
 from hinpaint.relaxation.batch import crystal_state
 from hinpaint.relaxation.potentials import LoadedPotential, PotentialError, check_sha256, load_potential
+from hinpaint.relaxing import Potential
 
 
 @pytest.fixture(scope="module")

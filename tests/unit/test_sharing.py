@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from cheap_potential import pair_potential
 
-from hinpaint.config import Config, Relax, parse_config
+from hinpaint.config import Config, parse_config
 from hinpaint.crystal import Crystal
 from hinpaint.deciding.judging import SHARD_TABLES, join, judge
 from hinpaint.relaxation.batch import Level, RelaxJob
 from hinpaint.relaxation.engine import RelaxOutcome
 from hinpaint.relaxation.levels import relax_levels
 from hinpaint.relaxation.sharing import plan_full
+from hinpaint.relaxing import Relax
 from hinpaint.stages import match, relax
 from hinpaint.store import read_table, write_table
 from hinpaint.tables import ALL_TABLES, RELAXED, RUNS, TASKS, TRIALS

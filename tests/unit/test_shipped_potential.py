@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hinpaint.config import Potential, Relax, parse_config, stage_settings
+from hinpaint.config import parse_config, stage_settings
 from hinpaint.crystal import Crystal
 from hinpaint.distillation.appraisal import may_be_default
 from hinpaint.files import sha256_file
@@ -16,6 +16,7 @@ from hinpaint.relaxation import canary
 from hinpaint.relaxation.batch import RelaxJob
 from hinpaint.relaxation.engine import relax
 from hinpaint.relaxation.potentials import LoadedPotential, PotentialError, load_potential
+from hinpaint.relaxing import Potential, Relax
 from hinpaint.shipped import POTENTIALS, potential_card, potential_files
 
 pytestmark = pytest.mark.parametrize("name", POTENTIALS)

@@ -9,10 +9,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from hinpaint.config import Config, Grades, Relax, load_config
+from hinpaint.config import Config, Grades, load_config
 from hinpaint.deciding.judging import SHARD_TABLES, join, judge
 from hinpaint.placements import host_operations
 from hinpaint.relaxation.engine import RelaxOutcome
+from hinpaint.relaxing import Relax
 from hinpaint.sampling import Sampler
 from hinpaint.single.command import inpaint
 from hinpaint.single.deciding import choose

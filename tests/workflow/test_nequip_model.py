@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hinpaint.config import Potential, parse_config
+from hinpaint.config import parse_config
 from hinpaint.crystal import Crystal
 from hinpaint.distillation.hosts import Host
 from hinpaint.distillation.labelling import Label, answer_all, as_extxyz
@@ -14,6 +14,7 @@ from hinpaint.distillation.training import fit, statistics, training_config, tra
 from hinpaint.distillation.training import package as package_model
 from hinpaint.files import sha256_file
 from hinpaint.relaxation.potentials import load_potential
+from hinpaint.relaxing import Potential
 from hinpaint.stages import relax
 from hinpaint.store import read_table, write_table
 from hinpaint.tables import RELAXED, RUNS, TASKS, TRIALS
