@@ -16,9 +16,9 @@ RULES = sorted((ROOT / "rules").glob("*.smk"))
 ROOMS = (
     "whynot", "ids", "codes", "doubts", "files", "isolation", "progress", "terminal", "block", "sampling", "shipped",
     "relaxing", "dft", "config", "schema", "tables", "tabledoc", "store", "rng", "crystal", "reduction", "placements",
-    "gates", "jobs", "journal", "sources", "evidence", "reading", "planning", "diffusion", "relaxation", "deciding", "catalog",
-    "verification", "release", "pages", "scripting", "training", "calibration", "single", "checking", "status",
-    "rerun", "stages", "distillation", "benchmark", "census", "cli",
+    "gates", "jobs", "journal", "sources", "evidence", "reading", "planning", "diffusion", "relaxation", "deciding",
+    "catalog", "verification", "release", "pages", "scripting", "training", "calibration", "single", "checking",
+    "status", "rerun", "stages", "distillation", "benchmark", "census", "cli",
 )  # fmt: skip
 
 
