@@ -91,12 +91,12 @@ def on_run(
     """
     task_rows, teacher_rows = _rows(tasks, TASKS), _rows(relaxed, RELAXED)
     trial_rows = [row for row in _rows(trials, TRIALS) if row["trial"] < max_trials]
-    files = [folder / f"pairs-{name}.parquet" for name in ("tasks", "trials", "relaxed", "runs")]
-    write_table(files[0], TASKS, task_rows, config.run)
-    write_table(files[1], TRIALS, trial_rows, config.run)
+    chosen, placed, found, jobs = (folder / f"pairs-{name}.parquet" for name in ("tasks", "trials", "relaxed", "runs"))
+    write_table(chosen, TASKS, task_rows, config.run)
+    write_table(placed, TRIALS, trial_rows, config.run)
     own = config.model_copy(update={"potential": student})
-    relax.run(own, 0, *files, "cpu", folder / "pairs-journal")
-    of_student, of_teacher = by_key(_rows(files[2:3], RELAXED)), by_key(teacher_rows)
+    relax.run(own, 0, chosen, placed, found, jobs, "cpu", folder / "pairs-journal")
+    of_student, of_teacher = by_key(_rows([found], RELAXED)), by_key(teacher_rows)
     n_host = {row["entry_key"]: len(row["host_species"]) for row in task_rows}
     sizes = {row["entry_key"]: len(row["host_species"]) + row["n_unknown"] for row in task_rows}
     tol = config.les.tol_mev_per_atom
