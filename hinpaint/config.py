@@ -100,7 +100,8 @@ class Potential(Block):
     name: Annotated[
         Literal["sevennet-0", "sevennet-l3i5", "nequip-small", "nequip"],
         Field(
-            description="sevennet-0, sevennet-l3i5 (weights inside the sevenn wheel), nequip-small (shipped), or nequip"
+            description="sevennet-0, sevennet-l3i5 (weights inside the sevenn wheel); nequip-small (shipped; see first "
+            "docs/potentials.md); or nequip"
         ),
     ] = "sevennet-0"
     path: Annotated[Path | None, Field(description="nequip: packaged (.nequip.zip) or compiled (.nequip.pt2/.pth) file")] = None  # fmt: skip  # noqa: E501
