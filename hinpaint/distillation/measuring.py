@@ -72,8 +72,8 @@ def speed(student: LoadedPotential, teacher: LoadedPotential, path: Path) -> dic
 
 
 def on_run(
-    config: Config, student: Potential, teacher_sha256: str, tasks: Sequence[Path], trials: Sequence[Path], relaxed: Sequence[Path],
-    folder: Path, max_trials: int,
+    config: Config, student: Potential, teacher_sha256: str, tasks: Sequence[Path], trials: Sequence[Path],
+    relaxed: Sequence[Path], folder: Path, max_trials: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Relax trials of a run with the student and compare with what the teacher made of them.
 
