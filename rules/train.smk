@@ -56,7 +56,7 @@ rule label_potential:
     benchmark:
         POTENTIAL / "label.tsv"
     conda:
-        "../envs/relax.yaml"
+        "../envs/distillation.yaml"
     threads: workflow.cores
     params:
         folder=POTENTIAL,
@@ -77,7 +77,7 @@ rule train_potential:
     benchmark:
         POTENTIAL / "fit.tsv"
     conda:
-        "../envs/relax.yaml"
+        "../envs/distillation.yaml"
     threads: workflow.cores
     params:
         folder=POTENTIAL,
@@ -101,7 +101,7 @@ rule potential:
     benchmark:
         POTENTIAL / "appraise.tsv"
     conda:
-        "../envs/relax.yaml"
+        "../envs/distillation.yaml"
     threads: workflow.cores
     params:
         folder=POTENTIAL,
