@@ -14,8 +14,8 @@ class Potential(Block):
     name: Annotated[
         Literal["sevennet-0", "sevennet-l3i5", "nequip-small", "nequip", "mace", "mattersim"],
         Field(
-            description="sevennet-0, sevennet-l3i5 (weights inside the sevenn wheel), nequip-small (shipped), nequip, "
-            "mace or mattersim"
+            description="sevennet-0, sevennet-l3i5 (weights inside the sevenn wheel), nequip-small (shipped; see first "
+            "docs/potentials.md), nequip, mace or mattersim"
         ),
     ] = "sevennet-0"
     path: Annotated[Path | None, Field(description="nequip: packaged (.nequip.zip) or compiled (.nequip.pt2/.pth) file; mace, mattersim: weights")] = None  # fmt: skip  # noqa: E501

@@ -61,7 +61,7 @@ rule label_potential:
     benchmark:
         POTENTIAL / "label.tsv"
     conda:
-        "../envs/relax.yaml"
+        "../envs/distillation.yaml"
     threads: workflow.cores
     params:
         folder=POTENTIAL,
@@ -82,7 +82,7 @@ rule train_potential:
     benchmark:
         POTENTIAL / "fit.tsv"
     conda:
-        "../envs/relax.yaml"
+        "../envs/distillation.yaml"
     threads: workflow.cores
     params:
         folder=POTENTIAL,
@@ -106,7 +106,7 @@ rule potential:
     benchmark:
         POTENTIAL / "appraise.tsv"
     conda:
-        "../envs/relax.yaml"
+        "../envs/distillation.yaml"
     threads: workflow.cores
     params:
         folder=POTENTIAL,

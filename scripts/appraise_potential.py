@@ -25,6 +25,6 @@ package, held_out = arguments.out / "potential.nequip.zip", arguments.out / "hel
 block = Potential(name="nequip", path=package, sha256=training["sha256"])
 student, teacher = load_potential(block), load_potential(Potential(name=training["teacher"]["name"]))
 tables = (arguments.tasks, arguments.trials, arguments.relaxed)
-measured = on_run(load_config(arguments.run), block, *tables, arguments.out, arguments.max_trials)
+measured = on_run(load_config(arguments.run), block, teacher.sha256, *tables, arguments.out, arguments.max_trials)
 measured |= {"held_out": on_labels(student, held_out), "speed": speed(student, teacher, held_out)}
 write_card(arguments.out / "potential.json", full_card(training, measured))

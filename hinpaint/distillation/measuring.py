@@ -73,14 +73,15 @@ def speed(student: LoadedPotential, teacher: LoadedPotential, path: Path) -> dic
 
 
 def on_run(
-    config: Config, student: Potential, tasks: Sequence[Path], trials: Sequence[Path], relaxed: Sequence[Path],
-    folder: Path, max_trials: int,
+    config: Config, student: Potential, teacher_sha256: str, tasks: Sequence[Path], trials: Sequence[Path],
+    relaxed: Sequence[Path], folder: Path, max_trials: int,
 ) -> dict[str, Any]:  # fmt: skip
     """Relax trials of a run with the student and compare with what the teacher made of them.
 
     Args:
         config: configuration of the run; its thresholds and step limits hold for both.
         student: the student's block of the configuration.
+        teacher_sha256: weights that the run must have been relaxed with.
         tasks: the tasks of some shards.
         trials: their trials.
         relaxed: their structures as the teacher relaxed them.
@@ -88,16 +89,21 @@ def on_run(
         max_trials: model trials an entry that are compared; controls are always.
 
     Returns:
-        Agreement of verdicts, hydrogen-only distances, and how many relaxations ended how.
+        Agreement of verdicts, and distances of hydrogen at the hydrogen-only level.
+
+    Raises:
+        ValueError: the run was relaxed by another potential than the teacher.
     """
     task_rows, teacher_rows = _rows(tasks, TASKS), _rows(relaxed, RELAXED)
+    if others := {row["potential"] for row in teacher_rows if row["potential_sha256"] != teacher_sha256}:
+        raise ValueError(f"{config.run} was relaxed by {', '.join(sorted(others))}, which is not the teacher")
     trial_rows = [row for row in _rows(trials, TRIALS) if row["trial"] < max_trials]
-    files = [folder / f"pairs-{name}.parquet" for name in ("tasks", "trials", "relaxed", "runs")]
-    write_table(files[0], TASKS, task_rows, config.run)
-    write_table(files[1], TRIALS, trial_rows, config.run)
+    chosen, placed, found, jobs = (folder / f"pairs-{name}.parquet" for name in ("tasks", "trials", "relaxed", "runs"))
+    write_table(chosen, TASKS, task_rows, config.run)
+    write_table(placed, TRIALS, trial_rows, config.run)
     own = config.model_copy(update={"potential": student})
-    relax.run(own, 0, files[0], files[1], files[2], files[3], "cpu", folder / "pairs-journal")
-    of_student, of_teacher = by_key(_rows(files[2:3], RELAXED)), by_key(teacher_rows)
+    relax.run(own, 0, chosen, placed, found, jobs, "cpu", folder / "pairs-journal")
+    of_student, of_teacher = by_key(_rows([found], RELAXED)), by_key(teacher_rows)
     n_host = {row["entry_key"]: len(row["host_species"]) for row in task_rows}
     sizes = {row["entry_key"]: len(row["host_species"]) + row["n_unknown"] for row in task_rows}
     tol = config.les.tol_mev_per_atom
