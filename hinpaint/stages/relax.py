@@ -20,6 +20,7 @@ from hinpaint.relaxation.batch import Key, Level, RelaxJob
 from hinpaint.relaxation.engine import Progress, RelaxOutcome
 from hinpaint.relaxation.levels import relax_levels
 from hinpaint.relaxation.potentials import LoadedPotential, load_potential
+from hinpaint.shipped import POTENTIALS, potential_card
 from hinpaint.store import read_table, write_table
 from hinpaint.tables import REFERENCE, RELAXED, TASKS, TRIALS
 from hinpaint.whynot import Reason
@@ -83,6 +84,8 @@ def _relax(config: Config, jobs: Sequence[RelaxJob], kept: Journal, current: Job
     def load() -> LoadedPotential:
         potential = load_potential(config.potential, current.device)
         current.say(f"{potential.name} passed its checks on {len(canary.check(potential, record))} structures")
+        if potential.name in POTENTIALS and not potential_card(potential.name)["default"]:
+            current.say(f"{potential.name} is not accurate enough for curation, see docs/potentials.md")
         current.stop_if_asked()
         began.append(time.monotonic())
         return potential
