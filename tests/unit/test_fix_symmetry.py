@@ -25,14 +25,21 @@ _BRUCITE = 164  # P-3m1
 def brucite(squeeze: float = 0.02, sign: int = 1) -> Crystal:
     """Mg(OH)2 with both O-H bonds stretched alike, in a right-handed cell or a left-handed one."""
     z = 0.43 + squeeze
-    frac = [[0, 0, 0], [1 / 3, 2 / 3, 0.22], [2 / 3, 1 / 3, 0.78], [1 / 3, 2 / 3, z], [2 / 3, 1 / 3, 1 - z]]
+    frac: list[list[float]] = [
+        [0, 0, 0],
+        [1 / 3, 2 / 3, 0.22],
+        [2 / 3, 1 / 3, 0.78],
+        [1 / 3, 2 / 3, z],
+        [2 / 3, 1 / 3, 1 - z],
+    ]
     lattice = np.array([[3.14, 0.0, 0.0], [-1.57, 1.57 * np.sqrt(3), 0.0], [0.0, 0.0, 4.77]])
     return Crystal.build(sign * lattice, ["Mg", "O", "O", "H", "H"], sign * np.array(frac), [1, 1, 1, 0, 0])
 
 
-def general() -> Crystal:
-    frac = [[0, 0, 0], [0.5, 0.5, 0.5], [0.3, 0.4, 0.1]]
-    return Crystal.build(2.8 * np.eye(3), ["Mg", "O", "H"], frac, [1, 1, 0])
+def cube(side: float, place: list[float]) -> Crystal:
+    """MgO in the structure of CsCl with one H."""
+    frac: list[list[float]] = [[0, 0, 0], [0.5, 0.5, 0.5], place]
+    return Crystal.build(side * np.eye(3), ["Mg", "O", "H"], frac, [1, 1, 0])
 
 
 def job_of(crystal: Crystal, number: int = 0) -> RelaxJob:
@@ -53,7 +60,7 @@ class _Noisy(torch.nn.Module):
         self.stream = torch.Generator().manual_seed(7)
 
     def forward(self, state: Any) -> dict[str, torch.Tensor]:
-        output = self.model(state)
+        output: dict[str, torch.Tensor] = self.model(state)
         for key in ("forces", "stress"):
             noise = torch.randn(output[key].shape, generator=self.stream, dtype=self.dtype)
             output[key] = output[key] + 1e-3 * noise
@@ -79,6 +86,13 @@ def test_noisy_forces_lose_the_group_unless_it_is_kept(level: Any, sign: int) ->
     assert number_of(kept.crystal, 1e-9) == _BRUCITE  # no drift either
 
 
+def test_a_site_on_a_ridge_stays_there_only_where_the_group_is_kept() -> None:
+    job = job_of(cube(3.3, [0.5, 0.5, 0.25]))
+    free, kept = (relax(noisy(), [job], settings, "h_only")[0] for settings in (_FREE, _KEPT))
+    assert number_of(job.crystal, 0.01) == number_of(kept.crystal, 0.01) == 99  # P4mm
+    assert number_of(free.crystal, 0.01) != 99
+
+
 @pytest.mark.parametrize("level", _LEVELS)
 def test_a_shipped_potential_keeps_the_group(level: Any) -> None:
     job = job_of(brucite())
@@ -90,7 +104,7 @@ def test_a_shipped_potential_keeps_the_group(level: Any) -> None:
 
 @pytest.mark.parametrize("level", _LEVELS)
 def test_a_start_without_symmetry_takes_the_very_same_way(level: Any) -> None:
-    job = job_of(general())
+    job = job_of(cube(2.8, [0.3, 0.4, 0.1]))
     assert space_group(job.crystal) is None
     free, kept = (relax(pair_potential(), [job], settings, level)[0] for settings in (_FREE, _KEPT))
     assert free.n_steps == kept.n_steps > 2
@@ -130,7 +144,7 @@ def test_no_operation_takes_a_placed_site_to_a_fixed_one() -> None:
 
 
 def test_two_sites_on_one_spot_are_no_reason_to_fail() -> None:
-    crystal = Crystal.build(3.0 * np.eye(3), ["H", "H"], [[0, 0, 0], [0, 0, 0.001]])
+    crystal = Crystal.build(3.0 * np.eye(3), ["H", "H"], [[0.0, 0.0, 0.0], [0.0, 0.0, 0.001]])
     assert space_group(crystal) is None
 
 
