@@ -43,6 +43,9 @@ class Relax(Block):
     fmax_ev_per_a: Annotated[float, Field(gt=0, description="force threshold")] = 0.05
     max_steps_h_only: Annotated[int, Field(ge=1, description="steps with host and cell fixed")] = 100
     max_steps_full: Annotated[int, Field(ge=0, description="steps with everything free; 0 skips the level")] = 200
+    fix_symmetry: Annotated[bool, Field(description="each level keeps the space group of its start (to 0.01 Å)")] = (
+        False
+    )
     max_atoms: Annotated[int, Field(ge=1, description="atoms in a batch at most (a larger crystal runs alone)")] = 512
     share_within_a: Annotated[float, Field(ge=0, le=0.5, description="trials of an entry whose placed sites end this near in the first level are relaxed fully once; 0: each by itself")] = 0.1  # fmt: skip  # noqa: E501
     max_above_lowest_ev: Annotated[float | None, Field(gt=0, description="trials that end higher above the entry's lowest in the first level, eV a cell, are not relaxed fully; empty: all are")] = None  # fmt: skip  # noqa: E501

@@ -8,6 +8,7 @@ from ase.data import atomic_numbers
 
 from hinpaint.crystal import Crystal, FloatArray
 from hinpaint.relaxation.batch import Answer, Frame, Level, RelaxJob
+from hinpaint.relaxation.symmetry import averaged, space_group
 
 # ASE's bound on a step: no site moves farther, whatever the force.
 _MAX_STEP_A = 0.2
@@ -70,7 +71,7 @@ class Reading:
 
     Attributes:
         energy_ev: energy in eV.
-        fmax_ev_per_a: largest force on a free site in eV/Å.
+        fmax_ev_per_a: largest force on a free site in eV/Å, averaged over the space group where that is kept.
         cell_fmax_ev: largest row of the force on the deformation, eV, as ASE's cell filters define it; zero for a fixed
             cell.
         volume_a3: cell volume.
@@ -92,6 +93,10 @@ class Descent:
     Rev. B 1999, 59, 235; ASE's ``UnitCellFilter``), so that sites and cell move on one scale. Everything is kept in
     double precision, whatever the potential computes in.
 
+    With ``fix_symmetry`` forces and stress are averaged over the space group of the start. Steps are made of them
+    alone, so they are symmetric too. At level ``h_only`` these are the operations of the whole crystal that carry
+    movable sites to movable ones.
+
     Attributes:
         job: what is relaxed.
         numbers: (n,) atomic numbers.
@@ -101,12 +106,13 @@ class Descent:
         energy_start_ev: energy of the start, once it was evaluated.
     """
 
-    def __init__(self, job: RelaxJob, level: Level) -> None:
+    def __init__(self, job: RelaxJob, level: Level, *, fix_symmetry: bool = False) -> None:
         self.job, self._level = job, level
         self._frame = Frame.of(job.crystal)
         self.numbers = np.array([atomic_numbers[symbol] for symbol in job.crystal.species])
         self.positions, self.cell = self._frame.positions.copy(), self._frame.cell.copy()
         self._deformation = np.eye(3)
+        self._group = space_group(job.crystal, job.movable if level == "h_only" else None) if fix_symmetry else None
         self._optimiser = Lbfgs()
         self._gradient: FloatArray = np.zeros((0, 3))
         self.n_steps = 0
@@ -116,6 +122,8 @@ class Descent:
         """Take what the potential says about the structure where it stands."""
         if self.energy_start_ev is None:
             self.energy_start_ev = answer.energy
+        if self._group is not None:
+            answer = averaged(answer, self._group)
         volume = float(abs(np.linalg.det(self.cell)))
         if self._level == "h_only":
             forces, cell_forces = answer.forces[self.job.movable], np.zeros((0, 3))

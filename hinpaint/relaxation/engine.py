@@ -204,7 +204,7 @@ class _Engine:
                 return
             free -= job.crystal.n_sites
             index = waiting.popleft()
-            flight[index] = descent = Descent(job, self.level)
+            flight[index] = descent = Descent(job, self.level, fix_symmetry=self.settings.fix_symmetry)
             self.boarded[index] = time.monotonic()
             if job.answer is not None:  # of the level before: its first evaluation is done
                 self._move(flight, index, descent, job.answer)

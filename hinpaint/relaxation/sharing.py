@@ -3,15 +3,18 @@
 Trials of one entry that end the hydrogen-only level in one arrangement take one way down from there. The one with the
 number nearest to zero goes for all of them. Which one that is depends on numbers before its own alone, so more trials,
 other batches and other shards change nothing. References are always relaxed themselves: they are what trials are
-compared with. Controls share among themselves, so that the rate of chance knows nothing of the model.
+compared with. Controls share among themselves, so that the rate of chance knows nothing of the model. Where relaxations
+keep the symmetry of their start, ends of unlike symmetry do not share.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from hinpaint.crystal import Crystal
 from hinpaint.placements import Operations, host_operations, images, same_within
 from hinpaint.relaxation.batch import Key, RelaxJob
 from hinpaint.relaxation.engine import RelaxOutcome
+from hinpaint.relaxation.symmetry import space_group
 from hinpaint.relaxing import Relax
 from hinpaint.tables import REFERENCE
 
@@ -86,7 +89,15 @@ def _same(
         return False
     if abs(end.energy_ev - other.energy_ev) > SAME_ENERGY_EV_PER_SITE * job.crystal.n_sites:
         return False
+    if settings.fix_symmetry and _symmetry(end.crystal) != _symmetry(other.crystal):
+        return False
     placed = ~job.crystal.known
     moved = images(end.crystal.frac[placed], operations)
     bound = settings.share_within_a
     return same_within(job.crystal.lattice, moved, other.crystal.frac[placed], bound) is not None
+
+
+def _symmetry(crystal: Crystal) -> tuple[int, int]:
+    """Number of a crystal's space group, and of its operations in the cell."""
+    group = space_group(crystal)
+    return (1, 1) if group is None else (group.number, len(group.rotations))

@@ -131,6 +131,8 @@ def test_batch_bounds_make_no_job_stale(values) -> None:
     assert stage_settings(one, "inpaint") == stage_settings(other, "inpaint")
     assert stage_settings(one, "inpaint") != stage_settings(parse_config({**values, "seed": 5}), "inpaint")
     assert json.loads(stage_settings(one, "relax")).keys() == {"potential", "relax"}
+    symmetric = parse_config({**values, "relax": {"fix_symmetry": True}})
+    assert stage_settings(symmetric, "relax") != stage_settings(one, "relax")
 
 
 def test_help_names_every_key() -> None:
