@@ -47,7 +47,7 @@ class Place:
     hardware: str
 
     @classmethod
-    def here(cls, package_sha256: str, device: str | torch.device) -> "Place":
+    def here(cls, package_sha256: str, device: str) -> "Place":
         """The place of this process."""
         kind = torch.device(device).type
         hardware = torch.cuda.get_device_name(device) if kind == "cuda" else _processor()
