@@ -97,6 +97,14 @@ def test_a_package_that_does_not_compile_runs_eagerly(settings: Potential, tmp_p
     assert not list(tmp_path.glob("*.pt2"))
 
 
+def test_a_compilation_that_takes_too_long_is_ended(
+    settings: Potential, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("hinpaint.relaxation.compiling._TIME_LIMIT_S", 0.01)
+    compile_potential(settings, tmp_path, "cpu", 1)
+    assert _why(settings, tmp_path).endswith("nequip-compile failed: ended after 0.01 s")
+
+
 def test_another_package_than_the_configured_one_stops(settings: Potential, tmp_path: Path) -> None:
     with pytest.raises(PotentialError, match="it was not opened"):
         compile_potential(settings.model_copy(update={"sha256": "0" * 64}), tmp_path, "cpu", 1)
