@@ -158,6 +158,7 @@ def _nequip_compile(package: Path, built: Path, device: str, threads: int) -> st
         "OMP_NUM_THREADS": "1",
         "TORCHINDUCTOR_COMPILE_THREADS": str(threads),
         # Shared caches are where jobs side by side, and torch versions one after the other, get in each other's way.
+        "TMPDIR": str(scratch),  # where inductor keeps compiled headers, whatever its cache folder is
         "TORCHINDUCTOR_CACHE_DIR": str(scratch / "inductor"),
         "TORCH_EXTENSIONS_DIR": str(scratch / "extensions"),
         "TRITON_CACHE_DIR": str(scratch / "triton"),
