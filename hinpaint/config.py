@@ -257,7 +257,7 @@ _DECIDING: dict[str, tuple[str, ...]] = {
     "verify_collect": ("les",),
     "release": ("release",),
 }
-_BATCH_BOUNDS = {"max_atoms", "max_edges"}
+_NOT_DECIDING = {"max_atoms", "max_edges", "compile"}
 
 
 def stage_settings(config: Config, stage: str) -> str:
@@ -268,7 +268,7 @@ def stage_settings(config: Config, stage: str) -> str:
         value: Any = values
         for part in name.split("."):
             value = value[part]
-        chosen[name] = {k: v for k, v in value.items() if k not in _BATCH_BOUNDS} if isinstance(value, dict) else value
+        chosen[name] = {k: v for k, v in value.items() if k not in _NOT_DECIDING} if isinstance(value, dict) else value
     if "grades" in chosen:  # another fit gives other confidences
         chosen["confidence_sha256"] = sha256_file(Path(str(resources.files("hinpaint") / "models/confidence.json")))
     if "potential" in chosen and config.potential.name in POTENTIALS:

@@ -22,6 +22,8 @@ class Potential(Block):
     model_id: Annotated[str | None, Field(description="nequip: a nequip.net id, where there is a network")] = None
     sha256: Annotated[str | None, Field(pattern=r"^[0-9a-f]{64}$", description="SHA-256 of the file at path; such files hold code, so it must be named")] = None  # fmt: skip  # noqa: E501
 
+    compile: Annotated[bool, Field(description="nequip, nequip-small: compile the package for the device first; runs eagerly where that fails")] = False  # fmt: skip  # noqa: E501
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.name == "nequip" and (self.path is None) == (self.model_id is None):
@@ -34,6 +36,9 @@ class Potential(Block):
             raise ValueError(f"{self.path} does not exist")
         if self.path is not None and self.sha256 is None:
             raise ValueError("potential.path needs potential.sha256 (sha256sum FILE prints it)")
+        packaged = self.path is None or self.path.name.endswith(".nequip.zip")
+        if self.compile and not (self.name.startswith("nequip") and packaged):
+            raise ValueError("potential.compile is for packages (nequip-small, or nequip with a .nequip.zip)")
         return self
 
 

@@ -8,7 +8,7 @@ table below for weights inside a wheel, from the configuration for everything el
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +71,7 @@ def load_potential(settings: Potential, device: str | torch.device = "cpu") -> L
     """
     loaders: dict[str, Callable[[Potential, torch.device], LoadedPotential]] = {
         **dict.fromkeys(_SEVENNET_FILES, _load_sevennet),
-        **dict.fromkeys(POTENTIALS, _load_shipped),
-        "nequip": _load_nequip,
+        **dict.fromkeys((*POTENTIALS, "nequip"), _load_nequip),
         "mace": _load_extra,
         "mattersim": _load_extra,
     }
@@ -156,11 +155,8 @@ def neighbours(*arguments: Any, **options: Any) -> Any:
 
 def _load_nequip(settings: Potential, device: torch.device) -> LoadedPotential:
     """Load a NequIP-framework model (Batzner et al., Nat. Commun. 2022, 13, 2453), packaged or compiled."""
-    path = _nequip_file(settings)
-    if settings.sha256 is None:
-        # A download is code from the network too. We name the hash we saw, so that the user can decide and pin it.
-        raise PotentialError(f"potential nequip: set potential.sha256; the file at {path} has {sha256_file(path)}")
-    sha256 = check_sha256(path, settings.sha256)
+    path, chosen = package_of(settings)
+    sha256 = check_sha256(path, chosen)
     from nequip.integrations.torchsim import NequIPTorchSimCalc
 
     # Packages run eagerly: they work on every device and torch version. Compiled files are faster on GPUs, but are
@@ -184,13 +180,22 @@ def _load_nequip(settings: Potential, device: torch.device) -> LoadedPotential:
         )
     except Exception as error:  # a file of another kind fails in as many ways as there are readers
         raise PotentialError(f"potential nequip: {path} does not load: {_first_line(error)}") from error
-    return LoadedPotential("nequip", sha256, model, torch.float64, device, _nequip_elements(model))
+    return LoadedPotential(settings.name, sha256, model, torch.float64, device, _nequip_elements(model))
 
 
-def _load_shipped(settings: Potential, device: torch.device) -> LoadedPotential:
-    """Load a NequIP package that ships with hinpaint; its card names the hash."""
-    own = {"path": potential_files(settings.name)[0], "sha256": potential_card(settings.name)["sha256"]}
-    return replace(_load_nequip(settings.model_copy(update=own), device), name=settings.name)
+def package_of(settings: Potential) -> tuple[Path, str]:
+    """Path and expected SHA-256 of a NequIP package, of one that ships or of the user's.
+
+    Raises:
+        PotentialError: it cannot be fetched, or the configuration does not name its hash.
+    """
+    if settings.name in POTENTIALS:
+        return potential_files(settings.name)[0], str(potential_card(settings.name)["sha256"])
+    path = _nequip_file(settings)
+    if settings.sha256 is None:
+        # A download is code from the network too. We name the hash we saw, so that the user can decide and pin it.
+        raise PotentialError(f"potential nequip: set potential.sha256; the file at {path} has {sha256_file(path)}")
+    return path, settings.sha256
 
 
 def _load_extra(settings: Potential, device: torch.device) -> LoadedPotential:

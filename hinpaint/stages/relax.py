@@ -17,6 +17,7 @@ from hinpaint.jobs import Job, job
 from hinpaint.journal import Journal, digest_of, fingerprint
 from hinpaint.relaxation import canary
 from hinpaint.relaxation.batch import Key, Level, RelaxJob
+from hinpaint.relaxation.compiling import load_compiled
 from hinpaint.relaxation.engine import Progress, RelaxOutcome
 from hinpaint.relaxation.levels import relax_levels
 from hinpaint.relaxation.potentials import LoadedPotential, load_potential
@@ -82,7 +83,9 @@ def _relax(config: Config, jobs: Sequence[RelaxJob], kept: Journal, current: Job
 
     @cache
     def load() -> LoadedPotential:
-        potential = load_potential(config.potential, current.device)
+        settings, device = config.potential, current.device
+        compiled = load_compiled(settings, config.results / "potential", device, current.say)
+        potential = compiled or load_potential(settings, device)
         current.say(f"{potential.name} passed its checks on {len(canary.check(potential, record))} structures")
         if potential.name in POTENTIALS and not potential_card(potential.name)["default"]:
             current.say(f"{potential.name} is not accurate enough for curation, see docs/potentials.md")

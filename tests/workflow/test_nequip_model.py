@@ -10,7 +10,13 @@ import pytest
 import yaml
 
 from hinpaint.config import parse_config
+from hinpaint.crystal import Crystal
 from hinpaint.files import sha256_file
+from hinpaint.relaxation import canary
+from hinpaint.relaxation.batch import crystal_state, evaluate
+from hinpaint.relaxation.compiling import compile_potential, load_compiled
+from hinpaint.relaxation.potentials import load_potential
+from hinpaint.relaxing import Potential
 from hinpaint.stages import relax
 from hinpaint.store import read_table, write_table
 from hinpaint.tables import RELAXED, RUNS, TASKS, TRIALS
@@ -27,11 +33,6 @@ def _write_training_set(path: Path, n_structures: int = 48) -> None:
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
     from ase.io import write
-
-    from hinpaint.crystal import Crystal
-    from hinpaint.relaxation.batch import crystal_state, evaluate
-    from hinpaint.relaxation.potentials import load_potential
-    from hinpaint.relaxing import Potential
 
     stream = np.random.default_rng(7)
     species = ("Mg", "O", "O", "H", "H")
@@ -182,3 +183,19 @@ def test_relax_stage_with_a_nequip_model_of_our_own(package: Path, tmp_path: Pat
     ends = [row["energy_ev"] for row in rows if row["level"] == "full"]
     assert max(ends) - min(ends) < 0.1
     assert read_table(tmp_path / "runs.parquet", RUNS).to_pylist()[0]["n_out"] == 6
+
+
+def test_compiled_it_says_the_same(package: Path, tmp_path: Path) -> None:
+    settings = Potential(name="nequip", path=package, sha256=sha256_file(package), compile=True)
+    said: list[str] = []
+    compile_potential(settings, tmp_path, "cpu", 1, said.append)
+    compiled = load_compiled(settings, tmp_path, "cpu", said.append)
+    assert compiled is not None, said
+    eager = load_potential(settings)
+    assert (compiled.name, compiled.sha256, compiled.elements) == (eager.name, eager.sha256, eager.elements)
+    assert canary.check(compiled)
+    crystals = [Crystal.build(np.array(_BRUCITE) * size, ("Mg", "O", "O", "H", "H"), _FRAC) for size in (0.97, 1.03)]
+    for batch in (crystals, crystals[:1]):
+        ours, theirs = (each.model(crystal_state(each, batch)) for each in (compiled, eager))
+        for name in ("energy", "forces", "stress"):
+            assert np.allclose(ours[name].detach(), theirs[name].detach(), atol=1e-5)

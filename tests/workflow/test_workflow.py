@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from workspace import IDS, Workspace, environment
+import yaml
+from workspace import IDS, Workspace, environment, make_workspace
 
 from hinpaint.catalog.query import QueryError, ask, open_catalog
+from hinpaint.files import sha256_file
 from hinpaint.store import read_table, read_tables
 from hinpaint.tables import TASKS, TRIALS
 
@@ -204,3 +206,14 @@ def test_trial_is_the_same_alone_in_other_batches_and_other_shards(workspace: Wo
     for key, frac in first.items():
         delta = np.subtract(frac, second[key])
         assert np.abs(delta - np.round(delta)).max() < 1e-4, key
+
+
+def test_a_potential_is_compiled_where_the_configuration_asks_for_it(tmp_path: Path) -> None:
+    workspace = make_workspace(tmp_path)
+    assert "compile_potential" not in planned_jobs(workspace)
+    package = tmp_path / "own.nequip.zip"
+    package.write_bytes(b"not read by a dry run")
+    block = {"name": "nequip", "path": package.name, "sha256": sha256_file(package), "compile": True}
+    values = yaml.safe_load((tmp_path / "tiny.yaml").read_text())
+    (tmp_path / "own.yaml").write_text(yaml.safe_dump({**values, "potential": block}))
+    assert planned_jobs(workspace, configfile="own.yaml")["compile_potential"] == 1
