@@ -189,9 +189,11 @@ def _last_line(log: Path) -> str:
 
 
 def _processor() -> str:
-    """Name of the processor: code compiled for one may hold instructions that another lacks."""
+    """Name of the processor and its vector instructions: code compiled for one may hold some that another lacks."""
+    name = platform.processor() or platform.machine()
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+                name = line.partition(":")[2].strip()
+                break
+    return f"{name}, {torch.backends.cpu.get_cpu_capability()}"  # virtual machines hide the generation in the name
