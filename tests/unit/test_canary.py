@@ -67,7 +67,16 @@ def test_a_model_that_shares_the_energy_out_is_caught(sevennet: LoadedPotential)
         canary.check(_wrong(sevennet, share))
 
 
-@pytest.mark.parametrize(("key", "factor"), [("forces", 1.2), ("forces", -1.0), ("stress", -1.0), ("stress", 2.0)])
+@pytest.mark.parametrize(
+    ("key", "factor"),
+    [
+        ("forces", 1.2),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (("forces", -1.0), ("stress", -1.0), ("stress", 2.0))
+        ),
+    ],
+)
 def test_forces_and_stress_that_are_not_the_slope_are_caught(
     sevennet: LoadedPotential, key: str, factor: float
 ) -> None:

@@ -84,6 +84,7 @@ def test_what_is_there_is_not_compiled_again(settings: Potential, tmp_path: Path
     assert said == [f"{file.name} is there already"]
 
 
+@pytest.mark.slow
 def test_a_package_that_does_not_compile_runs_eagerly(settings: Potential, tmp_path: Path) -> None:
     said: list[str] = []
     compile_potential(settings, tmp_path, "cpu", 1, said.append)

@@ -36,6 +36,7 @@ def launch(folder: Path, count: int) -> list[dict]:
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(count)]
 
 
+@pytest.mark.slow
 def test_processes_stay_one_network_and_go_on_after_a_stop(tmp_path: Path, tiny_settings) -> None:
     first, second = launch(tmp_path, 2)
     assert first["count"] == 2

@@ -120,6 +120,7 @@ def test_wrong_settings_are_one_line(parquet: Path, tmp_path: Path, words: tuple
     assert len(output.splitlines()) == 1, output
 
 
+@pytest.mark.slow
 def test_training_stops_on_time_and_on_sigterm_and_goes_on(parquet: Path, tmp_path: Path) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text(SETTINGS.format(steps=100000))
