@@ -225,13 +225,21 @@ def load_config(path: Path) -> Config:
     Raises:
         ConfigError: the file is absent, not YAML, or invalid.
     """
+    return parse_config(read_yaml(path))
+
+
+def read_yaml(path: Path) -> Any:
+    """Plain values of a YAML file, not yet validated.
+
+    Raises:
+        ConfigError: the file is absent or not YAML.
+    """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-    return parse_config(values)
 
 
 def _one_line(error: ValidationError) -> str:

@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import BeforeValidator, Field, model_validator
 
 from hinpaint.block import Block
@@ -17,6 +16,7 @@ from hinpaint.config import (
     Source,
     parse_block,
     parse_config,
+    read_yaml,
 )
 from hinpaint.files import write_atomic
 from hinpaint.relaxing import Potential, Relax, potential_block
@@ -158,12 +158,7 @@ def load_benchmark(path: Path, structures: Path | None = None) -> Benchmark:
     Raises:
         ConfigError: the file is absent, not YAML, or invalid.
     """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{path}: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+    values = read_yaml(path)
     source = values.get("source") if isinstance(values, Mapping) else None
     if isinstance(source, dict):
         source.setdefault("mode", "benchmark")
