@@ -233,7 +233,8 @@ class Rate:
 def summarise(entries: EntryLes, bootstrap: int) -> list[Rate]:
     """Average over entries: each metric at k = 1, 5, 10, 30 and at the number of trials made.
 
-    An entry with fewer trials than k is left out of that k, and ``n_entries`` says how many remained.
+    An entry with fewer trials than k is left out of that k, and ``n_entries`` says how many remained. What is lost (trials
+    that a gate kept from counting, trials without a converged relaxation) is a share of the trials, at k = 1 alone.
 
     Args:
         entries: counts of the entries with a reference.
@@ -250,6 +251,9 @@ def summarise(entries: EntryLes, bootstrap: int) -> list[Rate]:
     if len(entries.n_trials):
         values = entries.released_les.astype(np.float64)
         rates.append(_rate("released_les", int(entries.n_trials.max()), values, bootstrap))
+        made = np.maximum(entries.n_trials, 1)
+        rates.append(_rate("gated", 1, entries.n_gated / made, bootstrap))
+        rates.append(_rate("failed", 1, entries.n_failed / made, bootstrap))
     return rates
 
 

@@ -111,6 +111,14 @@ def test_summary_has_every_arm_at_each_k() -> None:
     assert summarise(nothing, bootstrap=50) == []
 
 
+def test_summary_says_what_share_of_the_trials_was_lost() -> None:
+    rows = [{"entry": 0, "gated": i == 0, "passed": i > 1} for i in range(4)] + [{"entry": 1, "match_full": False}]
+    rates = {(r.metric, r.k): r.rate for r in summarise(count_entries(verdicts(*rows), 1.0, 0.3), bootstrap=50)}
+    assert rates["gated", 1] == pytest.approx((1 / 4 + 0) / 2)
+    assert rates["failed", 1] == pytest.approx((2 / 4 + 0) / 2)
+    assert [k for metric, k in rates if metric in {"gated", "failed"}] == [1, 1]
+
+
 def test_interval_covers_the_mean() -> None:
     values = np.array([0.0] * 70 + [1.0] * 30)
     low, high = bootstrap_interval(values, 500)
