@@ -3,7 +3,9 @@
 python tests/bench/relaxation.py --run results/mc3d-dev --n 128
 python tests/bench/relaxation.py --run results/mc3d-dev --n 128 --device cuda --max-atoms 4096
 
-The starts are raw model trials of a run. ASE takes FIRE and BFGS with FixAtoms, then the Fréchet filter of the cell.
+The starts are raw model trials of a run, all those of an entry together, as jobs have them. Ours comes twice: as it
+is, where trials of one arrangement share a full relaxation, and each trial by itself (``unshared``). ASE takes FIRE and
+BFGS with FixAtoms, then the Fréchet filter of the cell.
 """
 
 import argparse
@@ -37,11 +39,21 @@ class Result:
 
 
 def read_jobs(run: Path, n: int) -> list[RelaxJob]:
-    """Take n model trials of a run, evenly spaced."""
+    """Take n model trials of a run, whole entries evenly spaced (the last one may be cut)."""
     tasks = read_tables(sorted((run / "tasks").glob("*.parquet")), TASKS).to_pylist()
     trials = read_tables(sorted((run / "trials").glob("*.parquet")), TRIALS).to_pylist()
     jobs = [job for job in relax_jobs(tasks, trials) if job.key[1] >= 0]
-    return [jobs[index] for index in np.linspace(0, len(jobs) - 1, min(n, len(jobs))).astype(int)]
+    keys = sorted({job.key[0] for job in jobs})
+    wanted = max(1, len(keys) * min(n, len(jobs)) // len(jobs))
+    chosen = {keys[index] for index in np.linspace(0, len(keys) - 1, wanted + 1).astype(int)}
+    return sorted((job for job in jobs if job.key[0] in chosen), key=lambda job: job.key)[:n]
+
+
+def share_of(jobs: list[RelaxJob], first: int, of: int) -> list[RelaxJob]:
+    """What one of several workers takes: whole entries, in turn."""
+    keys = sorted({job.key[0] for job in jobs})
+    mine = set(keys[first::of])
+    return [job for job in jobs if job.key[0] in mine]
 
 
 def ours(potential: LoadedPotential, jobs: list[RelaxJob], settings: Relax) -> Result:
@@ -79,13 +91,15 @@ def ase(name: str, jobs: list[RelaxJob], settings: Relax, device: str) -> Result
 
 
 def half(arguments: tuple[str, Path, int, int, int, Relax, str]) -> Result:
-    """One worker's share: every ``of``-th structure from the first one on, by one of the methods, on one thread."""
+    """One worker's share, by one of the methods, on one thread."""
     name, run, n, first, of, settings, device = arguments
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    jobs = read_jobs(run, n)[first::of]
-    if name != "hinpaint":
+    jobs = share_of(read_jobs(run, n), first, of)
+    if name in {"FIRE", "BFGS"}:
         return ase(name, jobs, settings, device)
+    if name == "unshared":
+        settings = settings.model_copy(update={"share_within_a": 0.0})
     return ours(load_potential(Potential(name="sevennet-0"), device), jobs, settings)
 
 
@@ -100,12 +114,16 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
     settings = Relax(fmax_ev_per_a=options.fmax, max_atoms=options.max_atoms)
-    n_sites = np.concatenate([[j.crystal.n_sites for j in read_jobs(options.run, options.n)[k :: options.processes]]
-                              for k in range(options.processes)])  # fmt: skip
-    print(f"{len(n_sites)} raw trials, {n_sites.mean():.1f} sites on average, {options.processes} process(es)")
+    jobs = read_jobs(options.run, options.n)
+    n_sites = np.array([job.crystal.n_sites for k in range(options.processes)
+                        for job in share_of(jobs, k, options.processes)])  # fmt: skip
+    entries = len({job.key[0] for job in jobs})
+    print(
+        f"{len(n_sites)} raw trials of {entries} entries, {n_sites.mean():.1f} sites on average, {options.processes} process(es)"
+    )
     print(f"{'':10}{'s':>9}{'structures/s':>14}{'steps':>8}{'converged':>11}{'ratio':>8}  meV/atom against ours")
     first: Result | None = None
-    for name in ("hinpaint", "FIRE", "BFGS"):
+    for name in ("hinpaint", "unshared", "FIRE", "BFGS"):
         shares = [(name, options.run, options.n, k, options.processes, settings, options.device)
                   for k in range(options.processes)]  # fmt: skip
         with ProcessPoolExecutor(options.processes) as pool:

@@ -1,4 +1,4 @@
-"""Labels, splits, loss and measures of a distilled potential; nothing here trains."""
+"""Labels, splits, loss and measures of a distilled potential; only the slow test trains."""
 
 from pathlib import Path
 
@@ -7,6 +7,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from ase.build import bulk
+from ase.calculators.morse import MorsePotential
+from ase.io import write
 
 from hinpaint.crystal import Crystal, minimum_image_distances, shortest_distance
 from hinpaint.distillation.appraisal import (
@@ -22,10 +25,17 @@ from hinpaint.distillation.arrangements import around, displaced, shortened, str
 from hinpaint.distillation.hosts import Host, fill_elements, split
 from hinpaint.distillation.labelling import as_extxyz, label_chunk, label_hosts
 from hinpaint.distillation.losses import HostBatches, relative_to_mean, same_composition
-from hinpaint.distillation.settings import DistillationSettings, LabelSettings, load_settings
-from hinpaint.distillation.training import reference_energies, training_config
+from hinpaint.distillation.settings import (
+    DistillationSettings,
+    FitSettings,
+    LabelSettings,
+    NetworkSettings,
+    load_settings,
+)
+from hinpaint.distillation.training import fit, package, reference_energies, training_config, training_facts
 from hinpaint.distillation.training import statistics as label_statistics
-from hinpaint.relaxation.batch import Answer
+from hinpaint.files import sha256_file
+from hinpaint.relaxation.batch import Answer, crystal_state, evaluate
 from hinpaint.relaxation.potentials import LoadedPotential, load_potential
 from hinpaint.relaxing import Potential
 from hinpaint.rng import stream
@@ -189,3 +199,41 @@ def test_shipped_settings_make_a_configuration(path: Path, teacher: LoadedPotent
     config = training_config(settings, found, labels, "cpu")
     assert str(tmp_path) not in str(config)
     assert config["training_module"]["model"]["type_names"] == ["H", "Li"]
+
+
+@pytest.mark.slow
+def test_trained_and_packaged_potential_has_learnt(tmp_path: Path) -> None:
+    """NequIP's own commands, through to a package that our registry loads and that knows the labels."""
+    lengths = np.linspace(3.6, 4.4, 12)
+    images = [bulk("LiH", "rocksalt", a=length) for length in lengths]
+    for image in images:
+        image.rattle(0.05, seed=1)
+        image.calc = MorsePotential(epsilon=0.5, r0=2.0, rho0=3.0, rcut1=3.0, rcut2=3.9)
+        image.get_stress()
+    labels = {part: tmp_path / f"{part}.extxyz" for part in ("train", "held_out")}
+    write(labels["train"], images)
+    write(labels["held_out"], images[::4])
+    settings = DistillationSettings(
+        network=NetworkSettings(r_max=4.0, num_layers=2, l_max=1, num_features=8, radial_mlp_width=16),
+        fit=FitSettings(steps=200, warmup=10, hosts=1, ema=0.9),
+    )
+    found = label_statistics(labels["train"], 4.0)
+    config = training_config(settings, found, labels, "cpu")
+    checkpoint = fit(tmp_path, config, 1)
+    facts = training_facts(tmp_path, checkpoint, found)
+    assert facts["steps"] == 200
+    assert facts["elements"] == ["H", "Li"]
+
+    package(tmp_path, checkpoint, tmp_path / "potential.nequip.zip")
+    path = tmp_path / "potential.nequip.zip"
+    potential = load_potential(Potential(name="nequip", path=path, sha256=sha256_file(path)))
+    crystals = [Crystal.build(image.cell.array, image.get_chemical_symbols(), image.get_scaled_positions())
+                for image in images]  # fmt: skip
+    energies = np.array([answer.energy for answer in evaluate(potential, crystal_state(potential, crystals))])
+    truth = np.array([image.get_potential_energy() for image in images])
+    assert np.abs(energies - truth).mean() < 0.2 * np.abs(truth - truth.mean()).mean()
+
+    with pytest.raises(ValueError, match="other settings or labels"):
+        fit(tmp_path, {**config, "run": []}, 1)
+    fit(tmp_path, config, 1)  # it goes on from its end: nothing is left to do
+    assert training_facts(tmp_path, checkpoint, found)["steps"] == 200
