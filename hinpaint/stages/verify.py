@@ -118,15 +118,16 @@ def _compute(
             folder = work / file_name(task["entry_key"]) / f"{task['trial']}-{name}"
             shutil.rmtree(folder, ignore_errors=True)
             request = Request(crystal, kpoints, settings, folder, config.verify.time_limit_s)
+            what = f"{number} of {len(todo)}: {task['entry_key']} {task['trial']} {name}"
             began = time.monotonic()
-            found = backend.compute(request, _poll(current))
+            found = backend.compute(request, _poll(current, what))
             seconds = time.monotonic() - began
             row = _row(task, name, settings, installed, kpoints, found, seconds) | {"settings_sha256": sha256}
             kept.add(digest, row)
             kept.write()  # one calculation may take hours
             current.n_computed, current.compute_s = current.n_computed + 1, current.compute_s + seconds
-            what = found.reason.value if isinstance(found, Stop) else f"{found.energy_ev:.4f} eV"
-            current.say(f"{number} of {len(todo)}: {task['entry_key']} {task['trial']} {name}: {what}, {seconds:.0f} s")
+            end = found.reason.value if isinstance(found, Stop) else f"{found.energy_ev:.4f} eV"
+            current.say(f"{what}: {end}, {seconds:.0f} s")
         else:
             current.n_reused += 1
         rows.append(row)
@@ -138,16 +139,16 @@ def _had_less_time(row: Mapping[str, Any], time_limit_s: float) -> bool:
     return bool(row["reason"] == Reason.TIME_LIMIT.value and row["wall_s"] < 0.9 * time_limit_s)
 
 
-def _poll(current: Job, every_s: float = 30.0) -> Any:
-    """End the code when the job is asked to stop, and say now and then that it is at work."""
-    said = time.monotonic()
+def _poll(current: Job, what: str, every_s: float = 30.0) -> Any:
+    """End the code when the job is asked to stop, and say now and then what it is at."""
+    began = said = time.monotonic()
 
     def poll() -> None:
         nonlocal said
         current.stop_if_asked()
         if time.monotonic() - said >= every_s:
             said = time.monotonic()
-            current.say("the code is at work")
+            current.say(f"{what}: at work for {said - began:.0f} s")
 
     return poll
 

@@ -1,6 +1,7 @@
 """Which entries DFT verifies: a query of the user's on the catalog, controls beside it, drawn by the seed."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -181,8 +182,7 @@ def task_rows(picks: Sequence[Pick], verify: Verify) -> list[dict[str, Any]]:
     """Rows of ``verify_tasks``: both structures of each pick, spread over the shards by their cost."""
     main, check = settings_of(verify, MAIN), settings_of(verify, CHECK)
     rows = []
-    energetic_first = sorted(picks, key=lambda each: each.kind != "energetic")
-    checked = {each.entry_key for each in energetic_first[: verify.check]}
+    checked = _to_check(picks, main.k_spacing_per_a, verify.check)
     for each in picks:
         # One grid for both, or their difference would hold the difference of the grids.
         grids = {
@@ -207,6 +207,21 @@ def task_rows(picks: Sequence[Pick], verify: Verify) -> list[dict[str, Any]]:
                 }
             )
     return _deal(rows, verify.shards)
+
+
+def _to_check(picks: Sequence[Pick], k_spacing_per_a: float, count: int) -> set[str]:
+    """Keys of the picks to compute again: energetic and cheap ones first, as a check costs several times as much.
+
+    Each is of another composition as long as there are others.
+    """
+
+    def rank(each: Pick) -> tuple[bool, float]:
+        return each.kind != "energetic", _cost(each.reference, k_grid(each.reference.lattice, k_spacing_per_a))
+
+    order = sorted(picks, key=rank)
+    formulas = [Counter(each.reference.species) for each in order]
+    again = [formula in formulas[:number] for number, formula in enumerate(formulas)]
+    return {order[number].entry_key for number in sorted(range(len(order)), key=lambda n: again[n])[:count]}
 
 
 def _cost(crystal: Crystal, grid: Iterable[int]) -> float:

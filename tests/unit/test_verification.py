@@ -288,3 +288,18 @@ def test_verdicts_change_decisions_and_stand_in_the_catalog(tmp_path: Path) -> N
         assert "4 pairs" in drawn.svg
         assert "energetic, refuted (1)" in drawn.svg
         assert catalog.execute("SELECT adds_up FROM accounting").fetchone() == (True,)
+
+
+def test_checks_are_cheap_energetic_picks_of_different_composition(tmp_path: Path) -> None:
+    picks = picked(tmp_path).picks
+    cost = {row["entry_key"]: row["cost"] for row in task_rows(picks, make_config(tmp_path).verify)}
+    for count in range(1, len(picks) + 1):
+        rows = task_rows(picks, make_config(tmp_path, check=count).verify)
+        checked = [row for row in rows if row["check"] and row["trial"] == -1]
+        assert len(checked) == count
+        kinds = [row["kind"] for row in checked if row["kind"] == "energetic"]
+        formulas = {tuple(sorted(row["species"])) for row in checked}
+        assert len(kinds) >= min(count, 2)
+        assert len(formulas) == min(count, len({tuple(sorted(row["species"])) for row in rows}))
+    (first,) = {row["entry_key"] for row in task_rows(picks, make_config(tmp_path, check=1).verify) if row["check"]}
+    assert cost[first] == min(cost[each.entry_key] for each in picks if each.kind == "energetic")
