@@ -101,7 +101,7 @@ def by_model(
     raw = host.add_unknown(ELEMENT, placed.frac_unknown)
     start = RelaxJob((key, 0), raw, ~raw.known)
     settings = Relax(fmax_ev_per_a=WellSettings.fmax_ev_per_a, max_steps_full=0)
-    ((_, end),) = relax_levels(potential, [start], settings, lambda _level: lambda _done, _total: None)
+    ((_, end),) = relax_levels(lambda: potential, [start], settings, lambda _level: lambda _done, _total: None)
     seconds = time.process_time() - began
     return {"cpu_s": round(seconds, 2), "converged": end.converged} | compared(raw, end.crystal, reference)
 
