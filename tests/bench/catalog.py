@@ -13,8 +13,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 from synthetic import filled, lists
@@ -90,16 +92,21 @@ def build_catalog(folder: Path) -> None:
     for table in ALL_TABLES.values():
         files = sorted((folder / table.name).glob("*.parquet"))
         if files:
-            _timed(f"  {table.name}, {len(files)} files", lambda t=table, f=files: build.insert_files(connection, t, f))
-    _timed("  views and checkpoint", lambda: (build.complete(connection), build.close(connection)))
+            _timed(f"  {table.name}, {len(files)} files", partial(build.insert_files, connection, table, files))
+    _timed("  views and checkpoint", partial(_finish, connection))
     print(f"  {path.stat().st_size / 2**30:.2f} GiB on disk", flush=True)
+
+
+def _finish(connection: duckdb.DuckDBPyConnection) -> None:
+    build.complete(connection)
+    build.close(connection)
 
 
 def ask_all(folder: Path) -> None:
     """Ask every question once, in one process, whose peak memory counts."""
     with open_catalog(folder / "catalog.duckdb") as connection:
         for name, sql in _QUESTIONS.items():
-            _timed(name, lambda sql=sql: ask(connection, sql))
+            _timed(name, partial(ask, connection, sql))
 
 
 def main() -> None:

@@ -46,7 +46,7 @@ LEVELS = ("raw", "h_only")
 
 def complete_structures(path: Path) -> Iterator[tuple[str, Crystal]]:
     """Ordered structures with hydrogen and something else, hydrogen behind the host and not ``known``."""
-    source = Source(database="export", version="1", format="optimade", path=path, licence="x", mode="benchmark")
+    source = Source(database="export", version="1", format="optimade", path=path, licence="x", mode=("benchmark",))
     for raw in read_source(source, 0):
         record = parse_record("optimade", raw.text or "")
         if isinstance(record, Stop) or not record.is_ordered:

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from hinpaint.diffusion.graph import Batch, _triplets
 from hinpaint.diffusion.samplers import PlacementJob, make_batches, n_evaluations, place
 from hinpaint.sampling import Sampler
 from hinpaint.sources import parse_record
+from hinpaint.whynot import Stop
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tests" / "unit"))
@@ -41,11 +43,13 @@ from mattergen_own import PerSite, chem_graph, own_classes  # noqa: E402 - needs
 def structures(path: Path, count: int, max_sites: int) -> list[PlacementJob]:
     """Jobs that strip hydrogen from the first structures of an OPTIMADE file."""
     opener = gzip.open if path.suffix == ".gz" else open
-    jobs = []
+    jobs: list[PlacementJob] = []
     with opener(path, "rt", encoding="utf-8") as lines:
         next(lines)
         for line in lines:
             record = parse_record("optimade", line)
+            if isinstance(record, Stop):
+                continue
             crystal = Crystal.build(record.lattice, record.species, record.cell_frac)
             hydrogen = crystal.is_element("H")
             if crystal.n_sites <= max_sites and hydrogen.any() and not hydrogen.all():
@@ -75,7 +79,7 @@ class PlainScore(torch.nn.Module):
         self.scale_output = size.scale_output
         self.known = torch.zeros(0)
 
-    def forward(self, x, t):
+    def forward(self, x: Any, t: torch.Tensor) -> Any:
         """Score times standard deviation as MatterGen's denoiser returns it."""
         crystal = x.get_batch_idx("pos")
         encoded = self.encoding(torch.where(self.known, torch.zeros_like(t[crystal]), t[crystal]))
@@ -105,7 +109,7 @@ class Plain:
         loss = own.MaterialsLoss(include_pos=True, include_cell=False, include_atomic_numbers=False)
         module = own.DiffusionModule(self.score, own.MultiCorruption(sdes={"pos": position}), loss)
 
-        def corrector(**more):
+        def corrector(**more: Any) -> Any:
             return wrapped.WrappedLangevinCorrector(snr=settings.snr, max_step_size=1e6, **more)
 
         self.sampler = PredictorCorrector(
@@ -125,7 +129,8 @@ class Plain:
 
 def ours(jobs: list[PlacementJob], settings: Sampler, model: LoadedModel) -> dict[str, np.ndarray]:
     """Coordinates by key."""
-    return {each.job.key: each.frac_unknown for each in place(jobs, settings, 1, model)}
+    placed = place(jobs, settings, 1, model)
+    return {each.job.key: each.frac_unknown for each in placed if each.frac_unknown is not None}
 
 
 def timed[T](work: Callable[[], T], device: str) -> tuple[float, T]:

@@ -146,16 +146,15 @@ for population in arguments.population:
     print("|---|---|---|---|---|---|---|")
     for faster in arguments.faster:
         for gpus in arguments.gpus:
-            best = None
+            found = []
             for shards in arguments.shards:
                 cost = shard_costs(costs, shards)
                 inpaint_s = inpaint.seconds(cost, arguments.trials, faster)
                 relax_s = relax.seconds(cost, arguments.trials + 1, faster)
                 queue = Queue(max(arguments.jobs, gpus))
                 outcome = simulate(inpaint_s, relax_s, gpus, queue)
-                if best is None or outcome.wall_s < best[1].wall_s:
-                    why = bound(outcome, shards, gpus, queue, inpaint.startup_s + relax.startup_s)
-                    best = (shards, outcome, cost.max() / cost.mean(), why)
-            shards, outcome, balance, why = best
+                why = bound(outcome, shards, gpus, queue, inpaint.startup_s + relax.startup_s)
+                found.append((shards, outcome, cost.max() / cost.mean(), why))
+            shards, outcome, balance, why = min(found, key=lambda each: each[1].wall_s)
             print(f"| {faster:g} | {gpus} | {shards} | {outcome.wall_s / 3600:.2f} | {outcome.reserved_s / 3600:.1f} |"
                   f" {balance:.3f} | {why} |")  # fmt: skip
