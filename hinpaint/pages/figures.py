@@ -37,10 +37,10 @@ _RATES = {
     "les": ("LES", BLUE),
     "structural": ("structural arm", BLUE),
     "lower": ("lower-energy arm", BLUE),
-    "released_les": ("LES of the one released", GREEN),
-    "released_les_confirmed": ("the same, energy only if DFT confirms", GREEN),
-    "released_les_expected": ("the same, by the share DFT confirms", GREEN),
-    "dft_confirmed": ("energetic matches DFT confirms", PURPLE),
+    "released_les": ("LES of the released one", GREEN),
+    "released_les_confirmed": ("the same, as DFT confirms", GREEN),
+    "released_les_expected": ("the same, by DFT's share", GREEN),
+    "dft_confirmed": ("DFT confirms, of energetic", PURPLE),
     "match_h_only": ("match, H relaxed", BLUE),
     "strict_h_only": ("strict, H relaxed", ORANGE),
     "chance_les": ("chance: LES", GREY),
@@ -103,10 +103,12 @@ def _rates(connection: duckdb.DuckDBPyConnection) -> Plot | None:
     found = {(metric, k): values for metric, k, *values in rows}
     shown = []
     for metric, (label, colour) in _RATES.items():
+        of_released = metric.startswith(("released_les", "dft_"))
         for k in sorted({1, last.get(metric, 1)}):
-            if (metric, k) in found and not (metric.startswith(("released_les", "dft_")) and k != last[metric]):
+            if (metric, k) in found and not (of_released and k != last[metric]):
                 rate, low, high, _ = found[metric, k]
-                shown.append(Interval(f"{label}, {_trials(k)}", rate, low, high, colour))
+                name = label if of_released else f"{label}, {_trials(k)}"
+                shown.append(Interval(name, rate, low, high, colour))
     if not shown:
         return None
     return intervals("How often the known structure is found", shown, caption("rates"))

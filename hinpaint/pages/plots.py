@@ -245,7 +245,8 @@ def agreement(
 
 def standalone(plot: Plot) -> str:
     """A plot as a file of its own, on white, for where no page gives it its colours."""
-    svg = plot.svg.replace("var(--ink)", "#1b1f24").replace("var(--line)", "#d1d9e0")
+    # A plain string: text that is put into `Markup` is escaped.
+    svg = str(plot.svg).replace("var(--ink)", "#1b1f24").replace("var(--line)", "#d1d9e0")
     return svg.replace("<svg", '<svg width="660" style="background:#ffffff"', 1) + "\n"
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from xml.dom import minidom
 
 import duckdb
 import numpy as np
@@ -23,6 +24,7 @@ from hinpaint.pages.figures import NAMES, VERIFIED, caption, figures
 from hinpaint.pages.gather import entry_pages
 from hinpaint.pages.geometry import REACH_A, nearest_host
 from hinpaint.pages.model import EntryPage, TrialView
+from hinpaint.pages.plots import nothing, standalone
 from hinpaint.pages.render import formula, script_data
 from hinpaint.pages.site import write_site
 
@@ -198,6 +200,8 @@ def test_figures_are_those_of_the_report(catalog: Path) -> None:
     for name, plot in drawn.items():
         assert plot.note == caption(name)
         assert "<svg" in plot.svg
+        for text in (standalone(plot), nothing()):
+            assert minidom.parseString(text).documentElement.tagName == "svg"  # noqa: S318 - our own
 
 
 @pytest.mark.parametrize(
