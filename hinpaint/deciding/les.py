@@ -233,8 +233,9 @@ class Rate:
 def summarise(entries: EntryLes, bootstrap: int) -> list[Rate]:
     """Average over entries: each metric at k = 1, 5, 10, 30 and at the number of trials made.
 
-    An entry with fewer trials than k is left out of that k, and ``n_entries`` says how many remained. What is lost (trials
-    that a gate kept from counting, trials without a converged relaxation) is a share of the trials, at k = 1 alone.
+    An entry with fewer trials than k is left out of that k, and ``n_entries`` says how many remained. What is lost
+    (trials that a gate kept from counting, trials without a converged relaxation) is a share of the trials, at k = 1
+    alone.
 
     Args:
         entries: counts of the entries with a reference.
