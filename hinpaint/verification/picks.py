@@ -1,7 +1,6 @@
 """Which entries DFT verifies: a query of the user's on the catalog, controls beside it, drawn by the seed."""
 
 import hashlib
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -218,10 +217,13 @@ def _to_check(picks: Sequence[Pick], k_spacing_per_a: float, count: int) -> set[
     def rank(each: Pick) -> tuple[bool, float]:
         return each.kind != "energetic", _cost(each.reference, k_grid(each.reference.lattice, k_spacing_per_a))
 
+    def formula(each: Pick) -> tuple[str, ...]:
+        return tuple(sorted(each.reference.species))
+
     order = sorted(picks, key=rank)
-    formulas = [Counter(each.reference.species) for each in order]
-    again = [formula in formulas[:number] for number, formula in enumerate(formulas)]
-    return {order[number].entry_key for number in sorted(range(len(order)), key=lambda n: again[n])[:count]}
+    first = {formula(each): each for each in reversed(order)}
+    order.sort(key=lambda each: first[formula(each)] is not each)  # repeated compositions last
+    return {each.entry_key for each in order[:count]}
 
 
 def _cost(crystal: Crystal, grid: Iterable[int]) -> float:
