@@ -1,23 +1,18 @@
 "use strict";
 // The table of all entries: rows come in columns from rows.js, the table draws only what is in view.
 (() => {
-  const { columns, names } = window.hinpaintRows;
-  const n = columns.key.length;
-  const read = (name) => {
-    const column = columns[name];
-    return Array.isArray(column) ? (i) => column[i] : (i) => column.values[column.codes[i]];
-  };
-  const readers = Object.fromEntries(names.map((name) => [name, read(name)]));
-  const rows = Array.from({ length: n }, (_, i) => {
-    const row = { id: i };
-    for (const name of names) row[name] = readers[name](i);
-    const [database, version, ...rest] = row.key.split("|");
-    row.database = `${database} ${version}`;
-    row.source_id = rest.join("|");
-    return row;
-  });
-  const elementsOf = (row) => (row.elements ??= new Set((row.formula ?? "").match(/[A-Z][a-z]?/g)));
-  const textOf = (row) => (row.text ??= `${row.key}\n${row.formula}\n${row.space_group}\n${row.reason}\n${row.detail}`.toLowerCase());
+  const { columns, names, n } = window.hinpaintRows;
+  const at = (name, i) => { const { values, codes } = columns[name]; return values[codes ? codes[i] : i]; };
+
+  // A row is a window on the columns: nothing is copied. The table writes back what it draws: there is nothing to change.
+  class Row {
+    constructor(id) { this.id = id; }
+  }
+  const show = (name, read) => Object.defineProperty(Row.prototype, name, { get() { return read(this.id); }, set() {} });
+  for (const name of names) show(name, (i) => at(name, i));
+  show("database", (i) => at("key", i).split("|", 2).join(" "));
+  show("source_id", (i) => at("key", i).split("|").slice(2).join("|"));
+  const rows = Array.from({ length: n }, (_, i) => new Row(i));
 
   // -- the table; every cell is made as text, as names come from sources
   const text = (cell) => document.createTextNode(cell.getValue() ?? "");
@@ -37,7 +32,7 @@
     if (["accept", "review", "reject"].includes(cell.getValue())) span.className = `grade ${cell.getValue()}`;
     return span;
   }
-  const has = (name) => rows.some((row) => row[name] !== null);
+  const has = (name) => !(name in columns) || columns[name].values.some((value) => value !== null);
   const words = new Intl.Collator("en", { numeric: true });
   const last = {
     string: (a, b) => words.compare(a ?? "\uffff", b ?? "\uffff"),
@@ -63,25 +58,40 @@
   ].filter((each) => has(each.field));
   const table = new Tabulator("#table", {
     data: rows, columns: shown, height: "max(20rem, min(70vh, 44rem))", layout: "fitColumns", responsiveLayout: "hide", rowHeight: 34, renderVerticalBuffer: 170,
+    columnDefaults: { resizable: "header" }, // a handle in every cell would double what is drawn
     placeholder: "No entry fits.", initialSort: [], headerSortTristate: true,
   });
 
   // -- filters
   const box = (id) => document.getElementById(id);
   for (const name of ["action", "mode", "grade", "reason"]) {
-    const values = [...new Set(rows.map((row) => row[name]))].filter((value) => value !== null).sort();
+    const values = [...new Set(columns[name].values)].filter((value) => value !== null).sort();
     box(name).replaceChildren(new Option("any", ""), ...values.map((value) => new Option(value)));
     box(name).closest("label").hidden = !values.length;
   }
   const orders = shown.flatMap(({ title, field }) => [[`${title}, up`, field, "asc"], [`${title}, down`, field, "desc"]]);
   box("sort").replaceChildren(new Option("as listed", ""), ...orders.map(([label], i) => new Option(label, i)));
 
+  const lowered = {};
+  const lower = (name) => (lowered[name] ??= columns[name].values.map((value) => (value ?? "").toLowerCase()));
+  // Tests of a row's value in a column; each distinct value is tested once, not once a row.
+  function tested(name, values, test) {
+    const { codes } = columns[name], passed = values.map(test);
+    return codes ? ({ id }) => passed[codes[id]] : ({ id }) => passed[id];
+  }
+  function withWord(word) {
+    const fitting = ["key", "formula", "space_group", "reason", "detail"].map((name) => tested(name, lower(name), (value) => value.includes(word)));
+    return (row) => fitting.some((fits) => fits(row));
+  }
+  const elementsOf = (formula) => formula?.match(/[A-Z][a-z]?/g) ?? [];
   function fits() {
-    const words = box("search").value.toLowerCase().split(/\s+/).filter(Boolean);
-    const elements = box("elements").value.match(/[A-Z][a-z]?/g) ?? [];
-    const exact = ["action", "mode", "grade", "reason"].map((name) => [name, box(name).value]).filter(([, value]) => value);
-    return (row) => exact.every(([name, value]) => row[name] === value) && elements.every((each) => elementsOf(row).has(each))
-      && words.every((word) => textOf(row).includes(word));
+    const exact = ["action", "mode", "grade", "reason"].filter((name) => box(name).value);
+    const tests = [
+      ...exact.map((name) => tested(name, columns[name].values, (value) => value === box(name).value)),
+      ...elementsOf(box("elements").value).map((each) => tested("formula", columns.formula.values, (formula) => elementsOf(formula).includes(each))),
+      ...box("search").value.toLowerCase().split(/\s+/).filter(Boolean).map(withWord),
+    ];
+    return (row) => tests.every((test) => test(row));
   }
   function say(count) {
     box("shown").textContent = `${count.toLocaleString("en")} of ${n.toLocaleString("en")} shown.`;
@@ -97,7 +107,6 @@
       if (order) table.setSort(order[1], order[2]);
       else table.clearSort();
     });
-    setTimeout(() => rows.forEach(textOf), 50); // before somebody types, not while
     document.querySelector(".filters").addEventListener("submit", (event) => event.preventDefault());
   });
 })();

@@ -28,7 +28,6 @@ WITH stopped AS (
 SELECT key, formula, space_group, n_sites, NULL, 'not curated', NULL, NULL, NULL, NULL, NULL, NULL, reason, detail
 FROM (SELECT * FROM stopped ORDER BY place, key LIMIT ?) ORDER BY key
 """
-_REPEATED = {"space_group", "mode", "action", "grade", "reason"}
 
 
 def rows_script(connection: duckdb.DuckDBPyConnection) -> str:
@@ -38,7 +37,7 @@ def rows_script(connection: duckdb.DuckDBPyConnection) -> str:
         connection: the catalog.
 
     Returns:
-        JavaScript that sets ``hinpaintRows``: values by column, those that repeat as numbers into a list of values.
+        JavaScript that sets ``hinpaintRows``: values by column, those that repeat once each and a number for every row.
     """
     found = connection.execute(_CURATED)
     names = [column[0] for column in found.description or []]
@@ -47,13 +46,14 @@ def rows_script(connection: duckdb.DuckDBPyConnection) -> str:
     rows += connection.execute(_STOPPED, [max(0, MAX_ROWS - len(rows))]).fetchall()
     columns: dict[str, Any] = {}
     for name, values in zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True):
-        columns[name] = _repeated(values) if name in _REPEATED else list(values)
-    columns["detail"] = [None if text is None else text[:_MAX_DETAIL] for text in columns["detail"]]
-    columns["page"] = pages + [None] * (len(rows) - len(pages))
-    return f"window.hinpaintRows={script_data({'names': [*names, 'page'], 'columns': columns})};\n"
+        columns[name] = _column([text and text[:_MAX_DETAIL] for text in values] if name == "detail" else values)
+    columns["page"] = _column(pages + [None] * (len(rows) - len(pages)))
+    return f"window.hinpaintRows={script_data({'n': len(rows), 'names': [*names, 'page'], 'columns': columns})};\n"
 
 
-def _repeated(values: Sequence[Any]) -> dict[str, list[Any]]:
+def _column(values: Sequence[Any]) -> dict[str, list[Any]]:
     distinct = list(dict.fromkeys(values))
+    if 2 * len(distinct) > len(values):
+        return {"values": list(values)}
     number = {value: index for index, value in enumerate(distinct)}
     return {"values": distinct, "codes": [number[value] for value in values]}
