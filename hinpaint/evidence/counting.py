@@ -29,6 +29,7 @@ class Counts:
         sites: with coordinates.
         ordered: of these, on fully occupied sites without alternative.
         dummy: without coordinates.
+        dummy_exact: each of these says its multiplicity; else `dummy` is the most they can stand for.
         attached: hydrogens declared as attached.
         attached_complete: every site that could bear hydrogen says how many it bears.
         calculated: with coordinates that were calculated.
@@ -40,12 +41,18 @@ class Counts:
     sites: float
     ordered: float
     dummy: float
+    dummy_exact: bool
     attached: int
     attached_complete: bool
     calculated: float
     refined: float
     promised: int
     disordered: tuple[int, ...]
+
+    @property
+    def listed(self) -> int:
+        """Sites that are absent and that the record counts; dummies may be the attached ones."""
+        return max(self.attached, round(self.dummy) if self.dummy_exact else 0)
 
 
 def count(record: ParsedRecord, element: str) -> Counts:
@@ -62,6 +69,7 @@ def count(record: ParsedRecord, element: str) -> Counts:
         sites=sum(m * s.occupancy for s, m in placed),
         ordered=sum(m * s.occupancy for s, m in placed if s.is_full),
         dummy=sum(m * s.occupancy for s, m in target if s.frac is None),
+        dummy_exact=record.n_operators == 1 or all(s.multiplicity for s, _ in target if s.frac is None),
         attached=round(attached),
         attached_complete=bool(bearing) and all(s.attached is not None for s in bearing),
         calculated=sum(m * s.occupancy for s, m in placed if s.calculated),
@@ -107,7 +115,7 @@ def check_target(record: ParsedRecord, element: str, counts: Counts, findings: F
     in_formula = record.formula is not None and element in record.formula.counts
     if not in_formula and counts.sites + counts.dummy + counts.attached == 0:
         promised = f"; but labels promise {counts.promised}" if counts.promised else ""
-        if record.formula is None and counts.promised:
+        if record.formula is None:
             findings.stop(Reason.FORMULA_UNREADABLE, f"no {element} sites and no formula{promised}")
         findings.stop(Reason.NO_TARGET_ELEMENT, f"no {element} in formula and sites{promised}")
     if set(record.species) == {element}:

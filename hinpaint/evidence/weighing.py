@@ -104,12 +104,12 @@ def _missing(
     declared: int | None, present: int, asked: Demand, counts: Counts, element: str, findings: Findings
 ) -> int | None:
     """Sites that are missing, from the formula or, without one, from what the record lists as absent."""
-    listed = max(counts.attached, round(counts.dummy))  # dummies may be the attached ones
-    some = asked.per_formula > 0 if asked.per_formula is not None else listed > 0
+    absent = counts.attached > 0 or counts.dummy > 0
+    some = asked.per_formula > 0 if asked.per_formula is not None else absent
     findings.add(Code.MISSING_ALL, bool(some) and counts.sites == 0)
     if declared is None or not asked.reliable:
-        findings.add(Code.MISSING_SOME, asked.per_formula is None and listed > 0 and counts.sites > 0)
-        return listed if asked.per_formula is None and listed else None
+        findings.add(Code.MISSING_SOME, asked.per_formula is None and absent and counts.sites > 0)
+        return (counts.listed or None) if asked.per_formula is None else None
     lacking = declared - round(counts.sites)
     findings.add(Code.MISSING_SOME, lacking > 0 and counts.sites > 0)
     findings.add(Code.COMPLETE, lacking == 0 and counts.sites > 0)
@@ -125,7 +125,8 @@ def _missing(
 def _compare(declared: int, missing: int, counts: Counts, element: str, findings: Findings) -> None:
     dummy, attached = round(counts.dummy), counts.attached
     findings.add(Code.LABELS_CONFIRM, missing > 0 and missing == counts.promised)
-    findings.add(Code.DUMMY_DISAGREES, dummy > 0 and missing not in (dummy, dummy + attached))
+    fewer = not counts.dummy_exact and missing <= dummy + attached
+    findings.add(Code.DUMMY_DISAGREES, dummy > 0 and missing not in (dummy, dummy + attached) and not fewer)
     if attached == 0:
         return
     # Some records count every hydrogen as attached, those with coordinates too, whatever the dictionary says.
@@ -155,8 +156,7 @@ def _settle(
     if missing is not None and not findings.count_open:
         return missing, missing, missing
     if asked.per_formula is None:
-        listed = max(counts.attached, round(counts.dummy), counts.promised)
-        return None, (listed or None), None
+        return None, (max(counts.listed, counts.promised) or None), None
     readings = others
     if asked.asked is not None:
         lacking = asked.asked - present

@@ -120,6 +120,27 @@ def test_evidence_beside_the_formula(
     assert choose_mode(ALL, evidence) == "reconstruct"
 
 
+@pytest.mark.parametrize(
+    ("formula", "columns", "multiplicity", "disagrees"),
+    [
+        ("Ca O2 H", "", "", False),  # it may lie on the centre of symmetry
+        ("Ca O2 H2", "", "", False),
+        ("Ca O2 H3", "", "", True),
+        ("Ca O2 H", "symmetry_multiplicity", "2", True),
+        ("Ca O2 H", "symmetry_multiplicity", "1", False),
+    ],
+)
+def test_a_dummy_without_multiplicity_may_lie_anywhere(
+    formula: str, columns: str, multiplicity: str, disagrees: bool
+) -> None:
+    multiplicities = ("2", "1", multiplicity) if columns else ("", "", "")
+    rows = [f"{row} {m}" for row, m in zip([*HOST, "H1 . . ."], multiplicities, strict=True)]
+    evidence = judge(cif(rows, formula, 1, "P -1", columns))
+    assert (Code.DUMMY_DISAGREES in evidence.codes) == disagrees
+    alone = judge(cif(rows, None, group="P -1", columns=columns))
+    assert alone.n_missing == (int(multiplicity) if columns else None)
+
+
 def test_less_evidence_is_less_sure() -> None:
     formula_and_label = judge(cif(["Wat1 .1 .1 .1", "Ca1 .5 .5 .5"], "Ca O H2", 1)).confidence
     formula = judge(cif(HOST, "Ca O H2", 1)).confidence
@@ -131,6 +152,7 @@ def test_less_evidence_is_less_sure() -> None:
     ("text", "reason"),
     [
         (cif(HOST, "Ca O"), Reason.NO_TARGET_ELEMENT),
+        (cif(HOST, None), Reason.FORMULA_UNREADABLE),
         (cif(["Wat1 .1 .1 .1"], None), Reason.FORMULA_UNREADABLE),
         (cif([*HOST, "H1 .2 .1 .1"], None), Reason.FORMULA_UNREADABLE),
         (cif(["H1 .2 .1 .1"], "H2"), Reason.NO_HOST),
