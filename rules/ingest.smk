@@ -1,16 +1,12 @@
 # Records -> entries, evidence, whynot -> tasks in shards.
 
 
-def source_of(wildcards):
-    """Path of the source an ingest job reads."""
-    source, _ = settings.ingest_parts[int(wildcards.part)]
-    return settings.sources[source].path
-
-
 def state_of_source(wildcards):
-    """Date and size of an ingest job's source: another one of either makes the job stale."""
-    state = source_of(wildcards).stat()
-    return [state.st_mtime_ns, state.st_size]
+    """Dates and sizes of what an ingest job reads, source and index: another one of any makes the job stale."""
+    number, _ = settings.ingest_parts[int(wildcards.part)]
+    source = settings.sources[number]
+    states = [path.stat() for path in (source.path, source.index) if path]
+    return [part for state in states for part in (state.st_mtime_ns, state.st_size)]
 
 
 rule ingest:

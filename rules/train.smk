@@ -19,7 +19,7 @@ FOLDER = Path("training") / SETTINGS.stem
 VALIDATION = [config["validation"]] if "validation" in config else []
 POTENTIAL_SETTINGS = Path(config.get("potential", "config/training/nequip-small.yaml"))
 POTENTIAL = Path("training") / POTENTIAL_SETTINGS.stem
-RUN = Path(config.get("run", "results/demonstration"))
+RUN = Path(config.get("run", "results/demo"))
 SHARDS = [f"shard={number:04d}.parquet" for number in range(int(config.get("shards", 1)))]
 
 
