@@ -79,3 +79,13 @@ def sha256_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def sha256_tree(path: Path) -> str:
+    """SHA-256 of a file, or of a folder's file names and contents, in hexadecimal."""
+    if not path.is_dir():
+        return sha256_file(path)
+    found = hashlib.sha256()
+    for each in sorted(each for each in path.rglob("*") if each.is_file()):
+        found.update(f"{sha256_file(each)} {each.relative_to(path)}\0".encode())
+    return found.hexdigest()

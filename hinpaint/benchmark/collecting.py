@@ -14,7 +14,7 @@ from hinpaint.benchmark.estimates import Tally, complete, estimate, tally
 from hinpaint.benchmark.rounds import read_shard
 from hinpaint.benchmark.settings import Benchmark, System
 from hinpaint.catalog.chemistry import KINDS, kinds_of
-from hinpaint.config import Config
+from hinpaint.config import Config, load_config, stage_settings
 from hinpaint.crystal import BoolArray, Crystal, FloatArray
 from hinpaint.deciding.judging import SHARD_TABLES
 from hinpaint.deciding.les import NO_TRIAL, Verdicts, released
@@ -27,6 +27,8 @@ RMSD_EDGES = np.round(np.linspace(0.0, 1.0, 41), 3)
 """Edges of the histogram of displacements, ångström."""
 MISSING = {"1": 1, "2": 2, "3-4": 4, "5-8": 8, "9-16": 16, "17+": 10**9}
 """Groups of the number of missing sites, by the largest number in them."""
+MIXED = "mixed"
+"""Group of the entries whose missing hydrogen is of several kinds."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Trials:
 
     keys: list[str]
     verdicts: Verdicts
+
+    @property
+    def numbers(self) -> set[int]:
+        """Numbers of the model's trials."""
+        return set(self.verdicts.trial[self.verdicts.is_trial].tolist())
 
     @classmethod
     def read(cls, folder: Path, config: Config) -> "Trials":
@@ -69,11 +76,14 @@ def collect(benchmark: Benchmark, system: System) -> dict[str, Any]:
     """Everything the table and the figures say of one system, from those of its rounds that all shards finished.
 
     Raises:
-        StoreError: its trials or their matches are not there, or are those of other settings.
+        StoreError: its trials or their matches are not there, or are those of other settings, or no entry fits it.
         ConfigError: its weights are not there.
     """
     config, folder = benchmark.config_of(system), benchmark.results / "systems" / system.name
     tasks = read_tables(_shards(folder / "tasks", config), TASKS).to_pylist()
+    if not tasks:
+        raise StoreError(f"{folder} has no entries")
+    _check_settings(folder, config)
     raw = Trials.read(folder, config)
     keys = sorted(task["entry_key"] for task in tasks)
     if int(raw.verdicts.is_trial.sum()) != system.trials * len(keys):
@@ -95,6 +105,14 @@ def collect(benchmark: Benchmark, system: System) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _check_settings(folder: Path, config: Config) -> None:
+    """Refuse what was computed before the benchmark's file was changed."""
+    made = load_config(folder / "config.json")
+    for stage in ("inpaint", "relax", "aggregate"):
+        if stage_settings(made, stage) != stage_settings(config, stage):
+            raise StoreError(f"{folder} was made with other settings; run it again")
+
+
 def _relaxed(folder: Path, config: Config, system: System) -> dict[str, Any] | None:
     """Rates after relaxation from the rounds that are there; None when there is no round."""
     ends = []
@@ -106,7 +124,12 @@ def _relaxed(folder: Path, config: Config, system: System) -> dict[str, Any] | N
     if not ends or system.relax is None:
         return None
     rounds = [Trials.read(folder / f"rounds/{end:04d}", config) for end in ends]
+    for begin, end, each in zip([0, *ends], ends, rounds, strict=False):
+        if each.numbers - set(range(begin, end)) or (begin == 0 and len(each.numbers) < end):
+            raise StoreError(f"{folder}/rounds/{end:04d} was made with other ends of rounds; run it again")
     keys = sorted(rounds[0].hits(rounds[0].verdicts.is_trial))
+    if not keys:
+        return None
     rates = []
     for name in _levels(config):
         hits = [each.hits(_which(name, each.verdicts, config)) for each in rounds]
@@ -117,7 +140,7 @@ def _relaxed(folder: Path, config: Config, system: System) -> dict[str, Any] | N
         "max_sites": _largest(read_tables(_shards(first / "tasks", config), TASKS).to_pylist()),
         "chance": _chance(rounds[0], keys, config, system.relax.controls),
         "pick": _pick(rounds[0], keys, ends[0], config), "rmsd": _rmsd(first, config, "h_only"),
-        "cpu_s": _cpu_s(sorted(folder.glob("rounds/*/runs/relax-*.parquet"))),
+        "cpu_s": _cpu_s([path for end in ends for path in _runs(folder / f"rounds/{end:04d}/runs", "relax", config)]),
     }  # fmt: skip
 
 
@@ -194,7 +217,7 @@ def _cost(folder: Path, config: Config) -> dict[str, Any]:
     models = set(trials["model_sha256"].drop_null().to_pylist())
     return {
         "n_evaluations": pc.max(trials["n_evaluations"]).as_py() or 0,
-        "cpu_s": _cpu_s(sorted(folder.glob("runs/inpaint-*.parquet"))),
+        "cpu_s": _cpu_s(_runs(folder / "runs", "inpaint", config)),
         "model_sha256": next(iter(models), None),
     }
 
@@ -208,8 +231,6 @@ def _cpu_s(runs: Sequence[Path]) -> float | None:
         WITH jobs AS (SELECT *, trials_per_hour * seconds_s / 3600 AS n_computed FROM found)
         SELECT sum(cpu_s), sum(n_computed) FROM jobs WHERE n_computed > 0 AND 2 * n_reused <= n_out
     """
-    if not runs:
-        return None
     with duckdb.connect(":memory:") as connection:
         connection.register("found", read_tables(runs, RUNS))
         seconds, count = connection.sql(query).fetchall()[0]
@@ -217,15 +238,15 @@ def _cpu_s(runs: Sequence[Path]) -> float | None:
 
 
 def _by_kind(tasks: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, BoolArray]:
-    """For each kind of hydrogen the entries whose missing sites are all of it; `mixed` for the others."""
+    """For each kind of hydrogen the entries whose missing sites are all of it; ``MIXED`` for the others."""
     if any(task["element"] != "H" for task in tasks):
         return {}
     kinds = {}
     for task in tasks:
         host = Crystal.build(task["lattice"], task["host_species"], task["host_frac"])
         found = set(kinds_of(host.add_unknown(task["element"], task["reference_frac"])))
-        kinds[task["entry_key"]] = next(iter(found)) if len(found) == 1 else "mixed"
-    return {kind: np.array([kinds[key] == kind for key in keys]) for kind in (*KINDS, "mixed")}
+        kinds[task["entry_key"]] = next(iter(found)) if len(found) == 1 else MIXED
+    return {kind: np.array([kinds[key] == kind for key in keys]) for kind in (*KINDS, MIXED)}
 
 
 def _by_missing(tasks: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, BoolArray]:
@@ -245,6 +266,10 @@ def _array(hits: Mapping[str, int], keys: Sequence[str]) -> Any:
 
 def _shards(folder: Path, config: Config) -> list[Path]:
     return [folder / f"shard={shard:04d}.parquet" for shard in range(config.shards)]
+
+
+def _runs(folder: Path, stage: str, config: Config) -> list[Path]:
+    return [folder / f"{stage}-shard={shard:04d}.parquet" for shard in range(config.shards)]
 
 
 def _largest(tasks: Sequence[Mapping[str, Any]]) -> int:

@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
+from hinpaint.benchmark.collecting import MISSING, MIXED
 from hinpaint.benchmark.results import rate
+from hinpaint.catalog.chemistry import KINDS
 from hinpaint.files import write_atomic
 from hinpaint.pages.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 
@@ -43,7 +45,7 @@ def _steps(found: Row) -> Figure | None:
     styles = _styles(found)
     for axes, of, label in zip(panels, (_n_steps, _evaluations), ("steps", "network evaluations a trial"), strict=True):
         for name, rows in drawn.items():
-            points = sorted((of(row), rate(row, "match_raw", 1)) for row in rows)
+            points = sorted(((of(row), rate(row, "match_raw", 1)) for row in rows), key=itemgetter(0))
             _line(axes, points, name, styles[name])
         ticks = sorted({of(row) for rows in drawn.values() for row in rows})
         axes.set_xscale("log")
@@ -108,14 +110,14 @@ def _displacement(found: Row) -> Figure | None:
     return _finish(figure, panels, note="dashed: median; last bin: 0.975 Å and more")
 
 
-def _grouped(key: str, label: str) -> Callable[[Row], Figure | None]:
+def _grouped(key: str, order: Sequence[str], label: str) -> Callable[[Row], Figure | None]:
     """A figure of the raw match of one trial by groups of entries."""
 
     def draw(found: Row) -> Figure | None:
         rows = [row for row in _leading(found) if row[key]]
         if not rows:
             return None
-        names = [name for name in rows[0][key] if any(name in row[key] for row in rows)]
+        names = [name for name in order if any(name in row[key] for row in rows)]
         figure, panels = _canvas(1, width=7.2)
         styles, axes = _styles(found), panels[0]
         for number, row in enumerate(rows):
@@ -138,8 +140,8 @@ FIGURES: dict[str, Callable[[Row], Figure | None]] = {
     "steps": _steps,
     "trials": _trials,
     "displacement": _displacement,
-    "chemistry": _grouped("by_kind", "what the missing hydrogen is bound to"),
-    "missing": _grouped("by_missing", "missing sites in the primitive cell"),
+    "chemistry": _grouped("by_kind", (*KINDS, MIXED), "what the missing hydrogen is bound to"),
+    "missing": _grouped("by_missing", tuple(MISSING), "missing sites in the primitive cell"),
 }
 """Each figure by its name."""
 

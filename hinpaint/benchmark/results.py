@@ -9,7 +9,7 @@ from hinpaint.benchmark.collecting import RMSD_EDGES, collect
 from hinpaint.benchmark.settings import Benchmark, System
 from hinpaint.config import ConfigError
 from hinpaint.deciding.matching import matcher_settings
-from hinpaint.files import sha256_file, write_atomic
+from hinpaint.files import sha256_tree, write_atomic
 from hinpaint.jobs import library_versions
 from hinpaint.store import StoreError
 
@@ -34,7 +34,7 @@ def gather(benchmark: Benchmark, systems: Sequence[System], say: Callable[[str],
         "seed": benchmark.seed,
         "element": benchmark.element,
         "source": {"database": benchmark.source.database, "version": benchmark.source.version,
-                   "licence": benchmark.source.licence, "sha256": sha256_file(benchmark.source.path)},
+                   "licence": benchmark.source.licence, "sha256": sha256_tree(benchmark.source.path)},
         "potential": benchmark.potential.name,
         "relax": benchmark.relax.model_dump(mode="json"),
         "les": benchmark.les.model_dump(mode="json", exclude={"chance_trials"}),

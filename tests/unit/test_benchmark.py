@@ -259,6 +259,17 @@ def test_figures_are_drawn_from_the_results_alone_and_the_same_again(tmp_path: P
     assert "LES, fully relaxed (n = 40)" in (tmp_path / "a/trials.svg").read_text()
 
 
+def test_figures_of_systems_that_cover_different_groups(tmp_path: Path) -> None:
+    found = made_results()
+    group = found["systems"][0]["by_missing"]["1"]
+    found["systems"][-1] |= {"by_missing": {"17+": group, "1": group, "2": group}, "n_entries": 50}
+    found["systems"][1]["cost"] = found["systems"][0]["cost"]  # equal costs of unequal steps
+    draw_all(found, tmp_path)
+    text = (tmp_path / "missing.svg").read_text()
+    assert text.index("n = 20") < text.index("17+")
+    assert text.index(">2<") < text.index(">17+<")
+
+
 def test_figure_without_anything_to_show_says_so(tmp_path: Path) -> None:
     found = made_results()
     found["systems"] = found["systems"][:1]

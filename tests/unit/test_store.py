@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hinpaint import store
-from hinpaint.files import open_atomic, write_atomic
+from hinpaint.files import open_atomic, sha256_tree, write_atomic
 from hinpaint.store import (
     StoreError,
     open_table,
@@ -163,3 +163,14 @@ def test_batches_of_any_size_give_equal_bytes_and_read_back(tmp_path, monkeypatc
     (tmp_path / "1.parquet").write_bytes(damaged)
     with pytest.raises(StoreError, match="damaged"):
         list(read_batches(tmp_path / "1.parquet", WHYNOT))
+
+
+def test_sha256_of_a_folder_is_that_of_its_names_and_contents(tmp_path) -> None:
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/b/one").write_text("1")
+    seen = {sha256_tree(tmp_path / "a"), sha256_tree(tmp_path / "a/b"), sha256_tree(tmp_path / "a/b/one")}
+    (tmp_path / "a/b/one").rename(tmp_path / "a/b/two")
+    seen.add(sha256_tree(tmp_path / "a"))
+    (tmp_path / "a/b/two").write_text("2")
+    seen.add(sha256_tree(tmp_path / "a"))
+    assert len(seen) == 5

@@ -170,6 +170,20 @@ def test_what_is_finished_is_collected_without_computing(bench: Bench, tmp_path:
     assert rate(part, "les", 2) == rate(bench.system("few")["relaxed"], "les", 2)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"sampler": {"name": "renoise", "n_steps": 6}}, "few was made with other settings"),
+        ({"relax": {**SYSTEMS[1]["relax"], "ends": [4]}}, "rounds/0004 was made with other ends of rounds"),
+    ],
+)
+def test_what_other_settings_made_is_left_out(bench: Bench, tmp_path: Path, change: dict[str, Any], said: str) -> None:
+    shutil.copytree(bench.folder, tmp_path / "b", symlinks=True)
+    copy = make(tmp_path / "b", bench.name, [SYSTEMS[0], SYSTEMS[1] | change])
+    assert said in copy.run("--collect")
+    assert [each["name"] for each in copy.found()["systems"]] == ["chance"]
+
+
 def test_rows_of_another_run_are_taken_over(bench: Bench) -> None:
     other = make(bench.folder, "again", SYSTEMS[1:])
     said = other.run("--take-from", "results/tiny/systems/few")
