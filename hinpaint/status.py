@@ -286,19 +286,19 @@ def _some(shards: Sequence[Shard]) -> Sequence[Shard]:
 def _cost(tasks: Path) -> float | None:
     """Predicted cost of a shard, or None when its tasks are not there (yet) or none of them costs anything."""
     with suppress(OSError, pa.ArrowException):
-        return pc.sum(_column(tasks, "cost")).as_py() or None
+        return pc.sum(_columns(tasks, "cost")["cost"]).as_py() or None
     return None
 
 
-def _column(path: Path, name: str) -> pa.ChunkedArray:
+def _columns(path: Path, *names: str) -> pa.Table:
     with pq.ParquetFile(path) as file:
-        return file.read(columns=[name])[name]
+        return file.read(columns=names)
 
 
 def _whynot(folder: Path) -> tuple[tuple[str, int], ...]:
     counts: Counter[str] = Counter()
     for name in _names(folder):
         with suppress(OSError, pa.ArrowException):
-            for each in _column(folder / name, "reason").value_counts():
-                counts[each["values"].as_py()] += each["counts"].as_py()
+            rows = _columns(folder / name, "reason", "trial")
+            counts.update(rows.filter(pc.field("trial").is_null())["reason"].to_pylist())  # of entries, not of trials
     return tuple(counts.most_common(_SHOWN))

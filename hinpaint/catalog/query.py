@@ -41,7 +41,7 @@ _CLOSED: dict[str, str | bool | int | float | list[str]] = {
 _MAX_TABLE_ROWS = 1000
 _ROWS = 5000
 _UNITS = {"_mev_per_atom": "meV/atom", "_ev_per_a": "eV/Å", "_per_hour": "1/h", "_percent": "%", "_hours": "h",
-          "_mb": "MiB", "_ev": "eV", "_a": "Å", "_s": "s"}  # fmt: skip
+          "_memory_mb": "MiB", "_ev": "eV", "_a": "Å", "_s": "s"}  # fmt: skip
 
 
 class QueryError(Exception):

@@ -66,6 +66,7 @@ def results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     says(results, "inpaint", 6, line("inpaint", 6, 5.0, "done: 1 rows in, 10 out"))  # its output was deleted
     whynot = {"trial": None, "stage": "ingest", "detail": ""}
     rows = [whynot | {"entry_key": str(i), "reason": "no_cell" if i else "unreadable"} for i in range(3)]
+    rows.append(whynot | {"entry_key": "9", "trial": 3, "reason": "no_cell"})  # a trial, whose entry goes on
     write_table(results / "whynot/ingest-shard=0000.parquet", WHYNOT, rows, "r")
     monkeypatch.chdir(tmp_path)
     return Path("results/r")
