@@ -1,7 +1,7 @@
 """The configuration's keys as text, generated from the pydantic blocks."""
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
@@ -19,7 +19,7 @@ def key_lines(block: type[BaseModel], prefix: str = "") -> Iterator[str]:
         inner, is_list = _inner_block(field)
         path = f"{prefix}{name}" + ("[]" if is_list else "")
         if inner is None:
-            yield f"{path} = {_default(field)}  # {field.description}"
+            yield f"{path} = {_default(field)}  # {field.description}{_among(field)}"
         else:
             yield f"# {path}: {field.description}"
             yield from key_lines(inner, f"{path}.")
@@ -33,6 +33,20 @@ def _inner_block(field: FieldInfo) -> tuple[type[BaseModel] | None, bool]:
         if isinstance(part, type) and issubclass(part, BaseModel):
             return part, True
     return None, False
+
+
+def _among(field: FieldInfo) -> str:
+    """The values that a key takes, unless its description names them all."""
+    choices = _choices(field.annotation)
+    said = all(choice in (field.description or "") for choice in choices)
+    return "" if said else f" (of {', '.join(choices)})"
+
+
+def _choices(annotation: Any) -> list[str]:
+    """Values of the `Literal` in an annotation, however deep."""
+    if get_origin(annotation) is Literal:
+        return [str(each) for each in get_args(annotation)]
+    return list(dict.fromkeys(choice for part in get_args(annotation) for choice in _choices(part)))
 
 
 def _default(field: FieldInfo) -> str:

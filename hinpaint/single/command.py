@@ -27,13 +27,18 @@ def inpaint(  # noqa: PLR0913, PLR0917 - the options of one command
     element: Annotated[str, typer.Option(help="element to place")] = "H",
     n_missing: Annotated[
         str | None,
-        typer.Option(help="sites to place in the cell, or FIRST:LAST to compare counts; default: what the record says"),
+        typer.Option(
+            help="sites to place in the cell, or FIRST:LAST to compare counts by energy (written is the record's own, "
+            "else the lowest); default: what the record says"
+        ),
     ] = None,
     trials: Annotated[int, typer.Option(min=1, help="trials (of each count)")] = 10,
     sampler: Annotated[str, typer.Option(help="renoise, td, ...: `hinpaint config` tells them all")] = "renoise",
     steps: Annotated[int, typer.Option(min=1, help="denoising steps")] = 50,
     model: Annotated[str, typer.Option(help="shipped weights by name, or a .safetensors file")] = "td-small",
-    potential: Annotated[str, typer.Option(help="interatomic potential")] = "sevennet-0",
+    potential: Annotated[
+        str, typer.Option(help="shipped potential: sevennet-0, sevennet-l3i5 or nequip-small")
+    ] = "sevennet-0",
     html: Annotated[Path | None, typer.Option(help="page to write: one file that works offline")] = None,
     trajectory: Annotated[
         Path | None, typer.Option(help="extended XYZ to write: the way of the trial that was taken, frame by frame")

@@ -1,9 +1,12 @@
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from hinpaint.cli import app
 from hinpaint.config import Config, ConfigError, load_config, parse_config, stage_settings, write_resolved
 from hinpaint.schema import key_lines
 
@@ -147,3 +150,14 @@ def test_shipped_configuration_is_valid() -> None:
     for source in values["sources"]:
         source["path"] = root / source["path"]
     assert parse_config(values).run == "demo"
+
+
+def test_the_keys_name_what_they_take() -> None:
+    lines = {line.split(" = ")[0]: line for line in key_lines(Config)}
+    assert lines["sources[].mode"].endswith("(of reconstruct, benchmark, audit)")
+    assert "(of " not in lines["sampler.name"]  # its description names them
+
+
+def test_version() -> None:
+    done = CliRunner().invoke(app, ["--version"])
+    assert done.stdout == f"hinpaint {version('hinpaint')}\n"
