@@ -147,7 +147,7 @@ class Release(Block):
 
 
 class Config(Block):
-    """What to curate. Threads, partitions and memory belong into a Snakemake profile."""
+    """What to curate. Threads, partitions and memory belong in a Snakemake profile."""
 
     run: Annotated[str, Field(pattern=_NAME, description="name of the run; results go to results/<run>/")]
     seed: Annotated[int, Field(ge=0, lt=2**63, description="seed of every random stream")] = 0
