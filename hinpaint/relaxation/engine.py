@@ -1,5 +1,6 @@
 """Batched relaxation: converged structures leave the batch, waiting ones enter, a bad one harms only itself."""
 
+import copy
 import logging
 import time
 from collections import deque
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hinpaint.crystal import Crystal, shortest_distance
+from hinpaint.crystal import Crystal, FloatArray, IntArray, shortest_distance
 from hinpaint.gates import Gate, failed_contact
 from hinpaint.relaxation.batch import Answer, Level, RelaxJob, batch_state, evaluate
 from hinpaint.relaxation.descent import Descent, Reading
@@ -18,6 +19,7 @@ from hinpaint.relaxing import Relax
 from hinpaint.whynot import Reason
 
 Progress = Callable[[int, int], None]
+Columns = tuple[list[IntArray], list[FloatArray], list[FloatArray]]
 
 _LOG = logging.getLogger(__name__)
 # Below these no potential returns meaningful forces, and the neighbour list of a tiny cell would fill the memory.
@@ -102,11 +104,18 @@ def relax(
 
     Returns:
         One outcome a job, in the order of the jobs. No exception of a structure reaches the caller.
+
+    Raises:
+        BrokenPotentialError: the potential no longer evaluates what it has evaluated before (a device that is gone).
     """
     engine = _Engine(potential, jobs, settings, level, progress, ended, stepped)
     waiting = deque(index for index in engine.by_size() if not engine.refuse(index))
     engine.drain(waiting)
     return [engine.outcomes[index] for index in range(len(jobs))]
+
+
+class BrokenPotentialError(RuntimeError):
+    """The potential, its library or its device fails whatever the structure is."""
 
 
 class _Engine:
@@ -127,6 +136,8 @@ class _Engine:
             self.max_atoms = min(settings.max_atoms, _ATOMS_PER_CPU_THREAD * torch.get_num_threads())
         self.outcomes: dict[int, RelaxOutcome] = {}
         self.boarded: dict[int, float] = {}
+        self.landed: list[tuple[int, RelaxOutcome]] = []
+        self.known_good: Columns | None = None
 
     def by_size(self) -> list[int]:
         """Job numbers, largest first: no long relaxation is left over when the rest is done."""
@@ -152,11 +163,8 @@ class _Engine:
         """Run jobs until none waits. An exception stops one flight; its jobs are tried again in halves."""
         while waiting:
             flight: dict[int, Descent] = {}
-            try:
-                self._fly(flight, waiting)
-            except Exception as error:
-                if not flight:
-                    raise
+            error = self._fly(flight, waiting)
+            if error is not None:
                 self._isolate(list(flight), error)
 
     def _isolate(self, suspects: list[int], error: Exception) -> None:
@@ -164,6 +172,8 @@ class _Engine:
         if out_of_memory and self.potential.device.type == "cuda":
             torch.cuda.empty_cache()
         if len(suspects) == 1:
+            if not out_of_memory:
+                self._check_potential(error)
             reason = Reason.OUT_OF_MEMORY if out_of_memory else Reason.NOT_FINITE
             detail = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
             self.finish(suspects[0], failed(self.jobs[suspects[0]], reason, detail))
@@ -174,17 +184,50 @@ class _Engine:
         for half in (suspects[:middle], suspects[middle:]):
             self.drain(deque(half))
 
-    def _fly(self, flight: dict[int, Descent], waiting: deque[int]) -> None:
-        """Evaluate, take out what has ended, let waiting jobs enter, move; ``flight`` goes by job number."""
-        self._board(flight, waiting)
-        while flight:
-            descents = list(flight.values())
-            columns = ([each.numbers for each in descents], [each.positions for each in descents])
-            state = batch_state(self.potential, *columns, [each.cell for each in descents])
-            for (index, descent), answer in zip(list(flight.items()), evaluate(self.potential, state), strict=True):
-                self._move(flight, index, descent, answer)
-            self._board(flight, waiting)
+    def _check_potential(self, error: Exception) -> None:
+        """A structure failed alone: ask whether the potential still evaluates what it could evaluate before."""
+        if self.known_good is None:
+            return
+        try:
+            evaluate(self.potential, batch_state(self.potential, *self.known_good))
+        except Exception as again:
+            raise BrokenPotentialError(f"the potential fails on every structure: {error}") from again
+
+    def _fly(self, flight: dict[int, Descent], waiting: deque[int]) -> Exception | None:
+        """Let waiting jobs enter, evaluate, move, take out what has ended; ``flight`` goes by job number.
+
+        Returns:
+            What stopped the flight, without the frames that hold its tensors; None when all have landed. What the
+            caller's own functions raise is not caught.
+        """
+        while True:
+            stopped = None
+            try:
+                self._board(flight, waiting)
+                self._step(flight)
+            except Exception as error:
+                if not flight:
+                    raise
+                stopped = error.with_traceback(None)
+            for index, outcome in self.landed:
+                self.finish(index, outcome)
+            self.landed.clear()
+            if stopped is not None:
+                return stopped
             self.stepped()
+            if not flight:
+                return None
+
+    def _step(self, flight: dict[int, Descent]) -> None:
+        """One evaluation of everything in flight, and where it takes each structure."""
+        if not flight:
+            return
+        descents = list(flight.values())
+        answers = evaluate(self.potential, batch_state(self.potential, *_columns(descents)))
+        if self.known_good is None:
+            self.known_good = copy.deepcopy(_columns(descents[:1]))
+        for (index, descent), answer in zip(list(flight.items()), answers, strict=True):
+            self._move(flight, index, descent, answer)
 
     def _move(self, flight: dict[int, Descent], index: int, descent: Descent, answer: Answer) -> None:
         """Take one structure a step on, or out of the flight."""
@@ -193,7 +236,7 @@ class _Engine:
             descent.step()
         else:
             del flight[index]
-            self.finish(index, outcome)
+            self.landed.append((index, outcome))
 
     def _board(self, flight: dict[int, Descent], waiting: deque[int]) -> None:
         """Let waiting jobs enter as long as there is room; a job larger than the room flies alone."""
@@ -243,6 +286,11 @@ class _Engine:
         change = reading.volume_a3 / job.crystal.volume - 1.0 if self.level == "full" else 0.0
         reason = None if converged else Reason.NOT_CONVERGED
         return RelaxOutcome(job.key, start, energy, fmax, steps, converged, crystal, change, reason, answer=answer)
+
+
+def _columns(descents: Sequence[Descent]) -> Columns:
+    """Numbers, positions and cells as they are evaluated."""
+    return [each.numbers for each in descents], [each.positions for each in descents], [each.cell for each in descents]
 
 
 def _unusable(crystal: Crystal) -> tuple[Reason | None, str]:

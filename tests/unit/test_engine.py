@@ -1,3 +1,4 @@
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -8,7 +9,7 @@ import torch
 from cheap_potential import pair_potential
 
 from hinpaint.crystal import Crystal
-from hinpaint.relaxation.engine import RelaxJob, relax
+from hinpaint.relaxation.engine import BrokenPotentialError, RelaxJob, relax
 from hinpaint.relaxation.potentials import LoadedPotential, load_potential
 from hinpaint.relaxing import Potential, Relax
 from hinpaint.whynot import Reason
@@ -147,6 +148,43 @@ def test_an_exception_is_traced_to_its_structure(sevennet: LoadedPotential) -> N
     assert [outcome.reason for outcome in outcomes] == [None, None, Reason.NOT_FINITE, None]
     assert outcomes[2].detail == "RuntimeError: lithium"
     assert outcomes[2].crystal is jobs[2].crystal
+
+
+def test_a_potential_that_is_gone_is_no_failure_of_the_structures(sevennet: LoadedPotential) -> None:
+    calls: list[int] = []
+
+    def gone(_state: Any) -> None:
+        calls.append(1)
+        if len(calls) > 2:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    with pytest.raises(BrokenPotentialError, match="fails on every structure: CUDA error"):
+        relax(_spoiled(sevennet, gone), [brucite(0.02, number) for number in range(3)], _QUICK, "h_only")
+
+
+@pytest.mark.parametrize("name", ["stepped", "ended", "progress"])
+def test_a_failure_of_the_caller_is_its_own(sevennet: LoadedPotential, name: str) -> None:
+    def full(*_told: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    given: dict[str, Any] = {name: full}
+    with pytest.raises(OSError, match="No space left"):
+        relax(sevennet, [brucite(0.02, number) for number in range(2)], _QUICK, "h_only", **given)
+
+
+def test_tensors_of_a_batch_that_did_not_fit_are_gone_before_the_next(sevennet: LoadedPotential) -> None:
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def small_memory(state: Any) -> None:
+        assert not [each for each in held if each() is not None]
+        if state.n_atoms > 5:
+            large = torch.zeros(state.n_atoms)
+            held.append(weakref.ref(large))
+            raise torch.OutOfMemoryError
+
+    outcomes = relax(_spoiled(sevennet, small_memory), [brucite(0.0, number) for number in range(4)], _QUICK, "h_only")
+    assert [outcome.reason for outcome in outcomes] == [None] * 4
+    assert len(held) == 2
 
 
 def test_running_out_of_memory_makes_smaller_batches(sevennet: LoadedPotential) -> None:

@@ -1,6 +1,7 @@
 """Jobs to batches, batches to placements."""
 
 from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -121,9 +122,10 @@ def _place_batch(
     jobs: list[PlacementJob], settings: Sampler, seed: int, model: LoadedModel, progress: Callable[[int, int], None]
 ) -> list[Placement]:
     """Sample one batch; when memory runs out the batch is halved, down to single jobs."""
-    try:
+    sampled = None
+    with suppress(torch.cuda.OutOfMemoryError, MemoryError):
         sampled = denoise(jobs, settings, seed, model, progress)
-    except (torch.cuda.OutOfMemoryError, MemoryError):
+    if sampled is None:  # beyond the handler, where the exception no longer holds the tensors of the whole batch
         if len(jobs) == 1:
             detail = f"{jobs[0].n_sites} sites do not fit into memory"
             return [Placement(jobs[0], None, Stop(Reason.OUT_OF_MEMORY, detail))]
