@@ -6,6 +6,7 @@ settings, code and libraries (one fingerprint a file), same start (one digest a 
 only the new ones, too. A journal may be deleted at any time; it then costs the work again and nothing else.
 """
 
+import errno
 import hashlib
 import json
 import time
@@ -31,13 +32,15 @@ _FLUSH_S = 60.0
 # How many trials there are, or how a program is started, does not decide what a row is.
 _COUNTS = ("trials", "les.chance_trials", "verify.command", "verify.time_limit_s")
 # These may be the machine's fault and pass on another one, or at the next try.
-_MAY_PASS = {
-    Reason.OUT_OF_MEMORY.value,
-    Reason.NOT_FINITE.value,
-    Reason.TIME_LIMIT.value,
-    Reason.KILLED.value,
-    Reason.CODE_FAILED.value,
-}
+_MAY_PASS = frozenset(
+    {
+        Reason.OUT_OF_MEMORY,
+        Reason.NOT_FINITE,
+        Reason.TIME_LIMIT,
+        Reason.KILLED,
+        Reason.CODE_FAILED,
+    }
+)
 _PACKAGE = Path(__file__).parent
 
 
@@ -77,7 +80,9 @@ class Journal:
     absent, carry names of their own, and one that vanished is only work to do again.
     """
 
-    def __init__(self, folder: Path | None, table: Table, identity: str, run_id: str) -> None:
+    def __init__(
+        self, folder: Path | None, table: Table, identity: str, run_id: str, keep: Container[Reason] = (),
+    ) -> None:  # fmt: skip
         """Read what is there; files of another identity and damaged ones are deleted.
 
         Args:
@@ -85,14 +90,19 @@ class Journal:
             table: the stage's table; its key names a row.
             identity: :func:`fingerprint` of the stage.
             run_id: name of the run.
+            keep: failures to keep although another try may pass, as the stage says itself when one is worth it.
         """
+        self._may_pass = {reason.value for reason in _MAY_PASS if reason not in keep}
         self._folder, self._table, self._identity, self._run_id = folder, table, identity, run_id
         self._kept: dict[Key, tuple[str, Row]] = {}
         self._unwritten: dict[Key, tuple[str, Row]] = {}
         self._files: list[Path] = []
         self._written_at = time.monotonic()
         for path in _files(folder):
-            found = _read(path, table)
+            try:
+                found = _read(path, table)
+            except OSError:  # the disk or the network, not the file: it stays for the next job
+                continue
             if found is None or found[0] != identity:
                 path.unlink(missing_ok=True)
                 continue
@@ -123,7 +133,7 @@ class Journal:
 
     def add(self, digest: str, row: Row) -> None:
         """Keep a finished row, unless its failure may be the machine's; it reaches the disk with the next write."""
-        if row["reason"] not in _MAY_PASS:
+        if row["reason"] not in self._may_pass:
             self._unwritten[self._key(row)] = digest, row
 
     def write_if_due(self) -> None:
@@ -165,6 +175,8 @@ class Journal:
 def forget(folder: Path, table: Table, entry_key: str) -> int:
     """Drop the rows of one entry from a journal, so that the next job computes them again.
 
+    Rows of other entries that were computed from the same start go, too: they would stand for the entry's.
+
     Args:
         folder: folder of the journal; it may be absent.
         table: the stage's table.
@@ -173,14 +185,12 @@ def forget(folder: Path, table: Table, entry_key: str) -> int:
     Returns:
         Number of rows dropped.
     """
+    read = [(path, found) for path in _files(folder) if (found := _read(path, table)) is not None]
+    starts = {digest for _, (_, digests, _) in read for key, digest in digests.items() if entry_key in json.loads(key)}
     dropped = 0
-    for path in _files(folder):
-        found = _read(path, table)
-        if found is None:
-            continue
-        identity, digests, arrow = found
+    for path, (identity, digests, arrow) in read:
         rows = arrow.to_pylist()
-        others = [row for row in rows if row["entry_key"] != entry_key]
+        others = [row for row in rows if digests.get(_text(tuple(row[name] for name in table.key))) not in starts]
         if len(others) < len(rows):
             write_table(path, table, others, "", {"fingerprint": identity, "digests": digests})
             dropped += len(rows) - len(others)
@@ -228,12 +238,19 @@ def _files(folder: Path | None) -> list[Path]:
 
 
 def _read(path: Path, table: Table) -> tuple[str, dict[str, str], pa.Table] | None:
-    """Fingerprint, digests by key, and rows of one file; None when it is damaged, of another schema, or gone."""
+    """Fingerprint, digests by key, and rows of one file; None when it is damaged, of another schema, or gone.
+
+    Raises:
+        OSError: it could not be read, for a reason that is not its own.
+    """
     try:
         rows = read_table(path, table)
         footer = read_provenance(path)
         return footer["fingerprint"], dict(footer["digests"]), rows
-    except (StoreError, pa.ArrowException, OSError, ValueError, KeyError, TypeError):
+    except (StoreError, pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
+        cause = error.__cause__ if isinstance(error, StoreError) else error
+        if isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT):
+            raise cause from error
         return None
 
 

@@ -90,7 +90,8 @@ def run(
         ]  # fmt: skip
         current.n_in = current.n_planned = len(todo)
         rows = []
-        with Journal(journal, VERIFICATIONS, fingerprint(config, STAGE, _CODE), config.run) as kept:
+        identity = fingerprint(config, STAGE, _CODE)
+        with Journal(journal, VERIFICATIONS, identity, config.run, keep=(Reason.TIME_LIMIT,)) as kept:
             if todo:
                 backend = load_backend(config.verify, ranks)
                 rows = _compute(config, todo, backend, backend.installed(work / "installed"), kept, work, current)

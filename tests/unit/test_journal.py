@@ -20,8 +20,9 @@ from hinpaint.relaxation import canary
 from hinpaint.relaxation.potentials import load_potential
 from hinpaint.scripting import choose_device
 from hinpaint.stages import inpaint, relax
-from hinpaint.store import read_table, write_table
+from hinpaint.store import StoreError, read_table, write_table
 from hinpaint.tables import RELAXED, RUNS, TASKS, TRIALS
+from hinpaint.whynot import Reason
 
 KEY = "x|1|lih"
 
@@ -81,6 +82,33 @@ def test_what_may_be_the_machines_fault_is_tried_again(tmp_path: Path) -> None:
     assert [again.take("digest", KEY, number) is not None for number in range(3)] == [False, False, True]
 
 
+def test_a_stage_may_keep_such_failures(tmp_path: Path) -> None:
+    with Journal(tmp_path, TRIALS, "f", "run", keep=(Reason.TIME_LIMIT,)) as kept:
+        for number, reason in enumerate(("time_limit", "not_finite")):
+            kept.add("digest", trial(number, reason))
+    again = journal(tmp_path)
+    assert [again.take("digest", KEY, number) is not None for number in range(2)] == [True, False]
+
+
+def test_a_file_that_cannot_be_read_now_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stale(*_given: object) -> None:
+        raise StoreError("stale") from OSError(116, "Stale file handle")
+
+    fill(tmp_path, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr("hinpaint.journal.read_table", stale)
+        assert journal(tmp_path).take("digest", KEY, 1) is None
+    assert journal(tmp_path).take("digest", KEY, 1) is not None
+
+
+def test_forgetting_an_entry_forgets_what_would_stand_for_it(tmp_path: Path) -> None:
+    with journal(tmp_path) as kept:
+        for digest, key in (("a", KEY), ("a", "x|1|twin"), ("b", "x|1|other")):
+            kept.add(digest, trial(0, key=key))
+    assert forget(tmp_path, TRIALS, KEY) == 2
+    assert journal(tmp_path).take("b", "x|1|other", 0) is not None
+
+
 def test_compact_journal_is_one_file_and_a_second_time_changes_nothing(tmp_path: Path) -> None:
     for number in range(4):
         fill(tmp_path, number)
@@ -106,12 +134,12 @@ def test_a_job_that_was_given_up_and_its_repeat_do_not_hurt_each_other(tmp_path:
 def test_forgetting_one_entry_leaves_the_others(tmp_path: Path) -> None:
     fill(tmp_path, 0, 1)
     with journal(tmp_path) as kept:
-        kept.add("digest", trial(0, key="x|1|other"))
+        kept.add("another start", trial(0, key="x|1|other"))
     assert forget(tmp_path, TRIALS, KEY) == 2
     assert forget(tmp_path / "absent", TRIALS, KEY) == 0
     again = journal(tmp_path)
     assert again.take("digest", KEY, 0) is None
-    assert again.take("digest", "x|1|other", 0)
+    assert again.take("another start", "x|1|other", 0)
 
 
 def test_fingerprint_is_what_decides_a_row(tmp_path: Path) -> None:
