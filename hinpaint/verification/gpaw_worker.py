@@ -87,18 +87,28 @@ def self_consistent(atoms: Any, given: dict[str, Any], retry: dict[str, float], 
         atoms.get_potential_energy()
 
 
+def cell_filter(atoms: Any) -> Any:
+    """Atoms and cell as what an optimiser moves; ASE 3.23 moved the filters."""
+    try:
+        from ase.filters import ExpCellFilter
+    except ImportError:
+        from ase.constraints import ExpCellFilter
+    return ExpCellFilter(atoms)
+
+
 def relax(atoms: Any, given: dict[str, Any]) -> tuple[int, bool]:
     """Let the movable sites, or with ``full`` everything, relax; return the steps and whether that converged."""
-    from ase.constraints import ExpCellFilter, FixAtoms
-    from ase.optimize import BFGS
-
     moving: Any = atoms
     if given["relax"] == "h_only":
+        from ase.constraints import FixAtoms
+
         atoms.set_constraint(FixAtoms([number for number, moves in enumerate(given["movable"]) if not moves]))
     elif given["relax"] == "full":
-        moving = ExpCellFilter(atoms)
+        moving = cell_filter(atoms)
     else:
         return 0, True
+    from ase.optimize import BFGS
+
     optimiser = BFGS(moving, logfile="bfgs.txt")
     converged = optimiser.run(fmax=given["fmax_ev_per_a"], steps=given["max_steps"])
     return optimiser.nsteps, bool(converged)
