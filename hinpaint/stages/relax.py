@@ -140,7 +140,7 @@ class _Work:
                 row = self._take(each.key, level)
                 if row is None:
                     break
-                self.known[each.key, level] = _outcome(row, each)
+                self.known[each.key, level] = outcome_of(row, each)
                 self.reused.update(self._spread(each.key, level, row))
 
     def add(self, level: Level, outcome: RelaxOutcome, load: Callable[[], LoadedPotential]) -> None:
@@ -226,7 +226,7 @@ class _Reporter:
         self._current.say(f"{self._level}: {done}")
 
 
-def _outcome(row: Mapping[str, Any], job: RelaxJob) -> RelaxOutcome:
+def outcome_of(row: Mapping[str, Any], job: RelaxJob) -> RelaxOutcome:
     """The outcome that :func:`_row` made this row of."""
     lattice, frac = np.reshape(row["lattice"], (3, 3)), np.reshape(row["frac"], (-1, 3))
     return RelaxOutcome(

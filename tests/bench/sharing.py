@@ -18,7 +18,7 @@ import numpy as np
 from hinpaint.benchmark.rounds import read_shard
 from hinpaint.config import Config, load_config
 from hinpaint.relaxation.levels import relax_levels
-from hinpaint.stages.relax import _outcome, relax_jobs
+from hinpaint.stages.relax import outcome_of, relax_jobs
 from hinpaint.store import read_table
 from hinpaint.tables import RELAXED, TASKS, TRIALS
 
@@ -44,7 +44,7 @@ def trials_of(run: Path, config: Config, shard: int, within_a: float) -> Iterato
     known = {}
     for row in read_table(run / "relaxed" / file, RELAXED).to_pylist():
         key = row["entry_key"], row["trial"]
-        known[key, row["level"]] = _outcome(row, job_of[key])
+        known[key, row["level"]] = outcome_of(row, job_of[key])
     settings = config.relax.model_copy(update={"share_within_a": within_a})
     outcomes = relax_levels(_no_potential, jobs, settings, lambda _level: lambda _done, _total: None, known)
     joined = read_shard(run, shard, config)
@@ -88,10 +88,11 @@ def main() -> None:
     config = load_config(options.run / "config.json")
     if config.relax.share_within_a:
         parser.error(f"{options.run} shared already: relax.share_within_a must be 0 there")
+    shards = [int(path.stem.removeprefix("shard=")) for path in sorted((options.run / "matches").glob("*.parquet"))]
     print("| within / Å | entries | trials | saved | steps saved | LES 1 / any, each by itself | shared | changed |")
     print("|---|---|---|---|---|---|---|---|")
     for within_a in options.within:
-        trials = [each for k in range(config.shards) for each in trials_of(options.run, config, k, within_a)]
+        trials = [each for shard in shards for each in trials_of(options.run, config, shard, within_a)]
         print(f"| {within_a:g} {summary(trials)}", flush=True)
 
 

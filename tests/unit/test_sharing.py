@@ -85,7 +85,7 @@ def test_entries_do_not_share() -> None:
     assert groups([(each, end_of(each)) for each in jobs]) == [[0], [1, 2]]
 
 
-@pytest.mark.parametrize(("difference", "shared"), [(0.00029, True), (0.00031, False)])
+@pytest.mark.parametrize(("difference", "shared"), [(0.00059, True), (0.00061, False)])
 def test_another_energy_is_another_arrangement(difference: float, shared: bool) -> None:
     first, second = job(0, PLACE), job(1, PLACE)
     found = groups([(first, end_of(first)), (second, end_of(second, -5.0 - difference))])
