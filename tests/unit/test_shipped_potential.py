@@ -54,6 +54,11 @@ def test_card_says_what_it_is_and_how_good(name: str) -> None:
     assert able or Potential().name != name
 
 
+def test_its_answers_are_recorded(name: str, shipped: LoadedPotential, tmp_path: Path) -> None:
+    assert len(canary.check(shipped, tmp_path / "record.json")) == 16
+    assert not (tmp_path / "record.json").exists()  # which the first check of an unknown potential writes
+
+
 def test_package_holds_no_path_of_its_maker(name: str) -> None:
     with zipfile.ZipFile(potential_files(name)[0]) as package:
         for member in package.namelist():
