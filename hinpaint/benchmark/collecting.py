@@ -21,7 +21,7 @@ from hinpaint.deciding.les import NO_TRIAL, Verdicts, released
 from hinpaint.store import StoreError, read_tables
 from hinpaint.tables import MATCHES, RUNS, TASKS, TRIALS
 
-DRAWS = (1, 5, 10, 30)
+DRAWS = (1, 5, 10, 20, 30)
 """Numbers of trials in the table."""
 RMSD_EDGES = np.round(np.linspace(0.0, 1.0, 41), 3)
 """Edges of the histogram of displacements, ångström."""
