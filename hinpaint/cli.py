@@ -52,11 +52,14 @@ app.command()(diff)
 
 
 @app.command("config", rich_help_panel=_RUNS)
-def show_config() -> None:
+def show_config(
+    of_benchmark: Annotated[bool, typer.Option("--benchmark", help="the keys of `hinpaint benchmark` instead")] = False,
+) -> None:
     """Print every key of the configuration with its meaning and default."""
+    from hinpaint.benchmark.settings import Benchmark
     from hinpaint.schema import key_lines
 
-    for line in key_lines(Config):
+    for line in key_lines(Benchmark if of_benchmark else Config):
         typer.echo(line)
 
 
