@@ -83,7 +83,7 @@ def collect(benchmark: Benchmark, system: System) -> dict[str, Any]:
     tasks = read_tables(_shards(folder / "tasks", config), TASKS).to_pylist()
     if not tasks:
         raise StoreError(f"{folder} has no entries")
-    _check_settings(folder, config)
+    _check_settings(folder, config, ("inpaint", "relax", "aggregate") if system.relax else ("inpaint",))
     raw = Trials.read(folder, config)
     keys = sorted(task["entry_key"] for task in tasks)
     if int(raw.verdicts.is_trial.sum()) != system.trials * len(keys):
@@ -105,10 +105,10 @@ def collect(benchmark: Benchmark, system: System) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _check_settings(folder: Path, config: Config) -> None:
+def _check_settings(folder: Path, config: Config, stages: Sequence[str]) -> None:
     """Refuse what was computed before the benchmark's file was changed."""
     made = load_config(folder / "config.json")
-    for stage in ("inpaint", "relax", "aggregate"):
+    for stage in stages:
         if stage_settings(made, stage) != stage_settings(config, stage):
             raise StoreError(f"{folder} was made with other settings; run it again")
 
