@@ -231,8 +231,7 @@ def test_trained_and_packaged_potential_has_learnt(tmp_path: Path) -> None:
                 for image in images]  # fmt: skip
     energies = np.array([answer.energy for answer in evaluate(potential, crystal_state(potential, crystals))])
     truth = np.array([image.get_potential_energy() for image in images])
-    error = np.abs(energies - truth).mean()
-    assert error < 0.5 * np.abs(truth - truth.mean()).mean()
+    assert np.abs(energies - truth).mean() < 0.2 * np.abs(truth - truth.mean()).mean()
 
     with pytest.raises(ValueError, match="other settings or labels"):
         fit(tmp_path, {**config, "run": []}, 1)
