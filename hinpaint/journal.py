@@ -32,15 +32,7 @@ _FLUSH_S = 60.0
 # How many trials there are, or how a program is started, does not decide what a row is.
 _COUNTS = ("trials", "les.chance_trials", "verify.command", "verify.time_limit_s")
 # These may be the machine's fault and pass on another one, or at the next try.
-_MAY_PASS = frozenset(
-    {
-        Reason.OUT_OF_MEMORY,
-        Reason.NOT_FINITE,
-        Reason.TIME_LIMIT,
-        Reason.KILLED,
-        Reason.CODE_FAILED,
-    }
-)
+_MAY_PASS = {Reason.OUT_OF_MEMORY, Reason.NOT_FINITE, Reason.TIME_LIMIT, Reason.KILLED, Reason.CODE_FAILED}
 _PACKAGE = Path(__file__).parent
 
 
@@ -168,8 +160,8 @@ class Journal:
         write_table(path, self._table, [row for _, row in rows.values()], self._run_id, footer)
         return path
 
-    def _key(self, row: Mapping[str, Any]) -> Key:
-        return tuple(row[name] for name in self._table.key)
+    def _key(self, row: Row) -> Key:
+        return _key(self._table, row)
 
 
 def forget(folder: Path, table: Table, entry_key: str) -> int:
@@ -190,7 +182,7 @@ def forget(folder: Path, table: Table, entry_key: str) -> int:
     dropped = 0
     for path, (identity, digests, arrow) in read:
         rows = arrow.to_pylist()
-        others = [row for row in rows if digests.get(_text(tuple(row[name] for name in table.key))) not in starts]
+        others = [row for row in rows if digests.get(_text(_key(table, row))) not in starts]
         if len(others) < len(rows):
             write_table(path, table, others, "", {"fingerprint": identity, "digests": digests})
             dropped += len(rows) - len(others)
@@ -252,6 +244,10 @@ def _read(path: Path, table: Table) -> tuple[str, dict[str, str], pa.Table] | No
         if isinstance(cause, OSError) and cause.errno not in (None, errno.ENOENT):
             raise cause from error
         return None
+
+
+def _key(table: Table, row: Row) -> Key:
+    return tuple(row[name] for name in table.key)
 
 
 def _text(key: Key) -> str:

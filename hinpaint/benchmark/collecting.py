@@ -135,12 +135,13 @@ def _relaxed(folder: Path, config: Config, system: System) -> dict[str, Any] | N
         hits = [each.hits(_which(name, each.verdicts, config)) for each in rounds]
         rates += _rates(name, tally(ends, keys, hits), config)
     first = folder / f"rounds/{ends[0]:04d}"
+    runs = [path for end in ends for path in _shards(folder / f"rounds/{end:04d}/runs", config, "relax-")]
     return {
         "level": system.relax.level, "ends": ends, "n_entries": len(keys), "rates": rates,
         "max_sites": _largest(read_tables(_shards(first / "tasks", config), TASKS).to_pylist()),
         "chance": _chance(rounds[0], keys, config, system.relax.controls),
         "pick": _pick(rounds[0], keys, ends[0], config), "rmsd": _rmsd(first, config, "h_only"),
-        "cpu_s": _cpu_s([path for end in ends for path in _runs(folder / f"rounds/{end:04d}/runs", "relax", config)]),
+        "cpu_s": _cpu_s(runs),
     }  # fmt: skip
 
 
@@ -217,7 +218,7 @@ def _cost(folder: Path, config: Config) -> dict[str, Any]:
     models = set(trials["model_sha256"].drop_null().to_pylist())
     return {
         "n_evaluations": pc.max(trials["n_evaluations"]).as_py() or 0,
-        "cpu_s": _cpu_s(_runs(folder / "runs", "inpaint", config)),
+        "cpu_s": _cpu_s(_shards(folder / "runs", config, "inpaint-")),
         "model_sha256": next(iter(models), None),
     }
 
@@ -264,12 +265,8 @@ def _array(hits: Mapping[str, int], keys: Sequence[str]) -> Any:
     return np.array([hits.get(key, 0) for key in keys])
 
 
-def _shards(folder: Path, config: Config) -> list[Path]:
-    return [folder / f"shard={shard:04d}.parquet" for shard in range(config.shards)]
-
-
-def _runs(folder: Path, stage: str, config: Config) -> list[Path]:
-    return [folder / f"{stage}-shard={shard:04d}.parquet" for shard in range(config.shards)]
+def _shards(folder: Path, config: Config, before: str = "") -> list[Path]:
+    return [folder / f"{before}shard={shard:04d}.parquet" for shard in range(config.shards)]
 
 
 def _largest(tasks: Sequence[Mapping[str, Any]]) -> int:
