@@ -147,7 +147,8 @@ def _relaxed(folder: Path, config: Config, system: System) -> dict[str, Any] | N
 
 def _levels(config: Config) -> tuple[str, ...]:
     h_only = ("match_h_only", "strict_h_only")
-    return (*h_only, "match_full", "les", "structural", "lower") if config.relax.max_steps_full else h_only
+    full = ("match_full", "les", "structural", "lower", "les_ungated") if config.relax.max_steps_full else ()
+    return (*h_only, *full)
 
 
 def _which(name: str, verdicts: Verdicts, config: Config) -> BoolArray:
@@ -160,6 +161,7 @@ def _which(name: str, verdicts: Verdicts, config: Config) -> BoolArray:
         "les": verdicts.les(tolerance),
         "structural": verdicts.structural,
         "lower": verdicts.lower(tolerance),
+        "les_ungated": verdicts.les_ungated(tolerance),
     }
     return found[name]
 

@@ -25,7 +25,9 @@ _ESTIMATORS = """\
 **Rates** are means over entries; failed trials count as failures. In brackets: 95 % bootstrap intervals over entries.
 `match` is pymatgen's `StructureMatcher` with its defaults; `strict`: every placed site lies within {strict_a:g} Å of
 its place on the fixed host, up to the host's symmetry; LES: the fully relaxed trial matches, or lies more than
-{tol_mev_per_atom:g} meV/atom below the reference relaxed in the same way.
+{tol_mev_per_atom:g} meV/atom below the reference relaxed in the same way, and no gate stops it (placed sites too near,
+a host or a cell that changed too much: [confidence](confidence.md)). Published rates know no gates: compare them with
+`gates ignored`.
 
 **Any of k.** Unrelaxed, all trials exist, and any-of-k is averaged over all draws: 1 - C(n - c, k) / C(n, k) from n
 trials with c successes. Relaxed trials are made in rounds (for example the first 3, then to 5, 10 and 30), and an entry
@@ -132,11 +134,17 @@ def _relaxed_table(found: Row) -> str | None:
 
 def _arms_table(found: Row) -> str | None:
     head = ("system", "what", *(f"k = {k}" for k in DRAWS), "chance: one random placement, same relaxation")
-    names = {"les": "LES", "structural": "structural arm", "lower": "lower-energy arm"}
+    names = {
+        "les": "LES",
+        "structural": "structural arm",
+        "lower": "lower-energy arm",
+        "les_ungated": "LES, gates ignored",
+    }
     rows = [
         (row["label"], label, *(_text(rate(part, metric, k)) for k in DRAWS),
          _text((part["chance"] or {}).get(metric)))
-        for row, part in _relaxed(found) if part["level"] == "full" for metric, label in names.items()
+        for row, part in _relaxed(found) if part["level"] == "full"
+        for metric, label in names.items() if rate(part, metric, 1)
     ]  # fmt: skip
     return _table(head, rows)
 

@@ -85,6 +85,10 @@ class Verdicts:
         """(n,) either arm."""
         return self.structural | self.lower(tol_mev_per_atom)
 
+    def les_ungated(self, tol_mev_per_atom: float) -> BoolArray:
+        """(n,) either arm, also where a gate stopped the trial: what published rates without gates count."""
+        return (self.passed | self.gated) & (self.match_full | (self.delta_e_mev_per_atom < -tol_mev_per_atom))
+
 
 @dataclass(frozen=True)
 class EntryLes:
@@ -94,6 +98,7 @@ class EntryLes:
     n_structural: IntArray
     n_lower: IntArray
     n_les: IntArray
+    n_les_ungated: IntArray
     n_match_raw: IntArray
     n_match_h_only: IntArray
     n_strict_raw: IntArray
@@ -149,6 +154,7 @@ def count_entries(verdicts: Verdicts, tol_mev_per_atom: float, strict_a: float) 
         n_structural=count(trials & verdicts.structural),
         n_lower=count(trials & verdicts.lower(tol_mev_per_atom)),
         n_les=count(trials & les),
+        n_les_ungated=count(trials & verdicts.les_ungated(tol_mev_per_atom)),
         n_match_raw=count(trials & verdicts.match_raw),
         n_match_h_only=count(trials & verdicts.match_h_only),
         n_strict_raw=count(trials & (verdicts.h_max_raw_a < strict_a)),
@@ -207,6 +213,7 @@ _METRICS = {
     "les": ("n_trials", "n_les"),
     "structural": ("n_trials", "n_structural"),
     "lower": ("n_trials", "n_lower"),
+    "les_ungated": ("n_trials", "n_les_ungated"),
     "match_raw": ("n_trials", "n_match_raw"),
     "match_h_only": ("n_trials", "n_match_h_only"),
     "strict_raw": ("n_trials", "n_strict_raw"),

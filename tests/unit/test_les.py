@@ -49,6 +49,16 @@ def test_trial_that_failed_is_a_failure_whatever_it_looked_like() -> None:
     assert not verdicts({"passed": False, "delta_e_mev_per_atom": -50.0}).les(1.0).any()
 
 
+def test_gated_trials_count_where_gates_are_ignored_and_failed_ones_never() -> None:
+    stopped = {"passed": False, "gated": True}
+    found = verdicts(
+        {}, stopped, stopped | {"match_full": False, "delta_e_mev_per_atom": -50.0},
+        stopped | {"match_full": False, "delta_e_mev_per_atom": None}, {"passed": False},
+    )  # fmt: skip
+    assert found.les_ungated(1.0).tolist() == [True, True, True, False, False]
+    assert found.les(1.0).tolist() == [True, False, False, False, False]
+
+
 def test_counts_of_one_entry() -> None:
     found = count_entries(
         verdicts(
@@ -69,6 +79,7 @@ def test_counts_of_one_entry() -> None:
         strict_a=0.3,
     )
     assert (found.n_trials[0], found.n_structural[0], found.n_lower[0], found.n_les[0]) == (3, 1, 1, 2)
+    assert found.n_les_ungated[0] == 2
     assert (found.n_match_raw[0], found.n_match_h_only[0]) == (2, 3)
     assert (found.n_strict_raw[0], found.n_strict_h_only[0]) == (3, 2)
     assert (found.n_gated[0], found.n_failed[0]) == (1, 1)
