@@ -19,7 +19,7 @@ class BatchSampler:
 
     Attributes:
         data: the structures.
-        settings: seed, bounds, share of hydrogen, mask.
+        settings: seed, bounds, shares, mask.
         rank: number of the device that draws.
     """
 
@@ -56,6 +56,8 @@ class BatchSampler:
             pool = wanted if len(wanted) else other
             index = int(pool[rng.integers(len(pool))])
             size = int(self.data.sizes[index])
+            if settings.size_power and rng.random() >= size**-settings.size_power:
+                continue
             if crystals and total + size > settings.max_batch_sites:
                 return crystals, rng
             numbers = self.data.numbers[self.data.sites(index)]

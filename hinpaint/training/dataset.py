@@ -3,6 +3,7 @@
 import hashlib
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -64,7 +65,7 @@ class TrainingSet:
         """Slice of the flat arrays that holds one structure."""
         return slice(int(self.start[index]), int(self.start[index + 1]))
 
-    @property
+    @cached_property
     def sizes(self) -> NDArray[np.int64]:
         """Number of sites of each structure, (n,)."""
         return np.diff(self.start)

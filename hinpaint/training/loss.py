@@ -30,7 +30,8 @@ def denoising_loss(
     """
     device = next(network.parameters()).device
     batch = Batch.build(crystals, device)
-    times = torch.tensor(rng.random(len(crystals)), dtype=torch.float32, device=device)
+    drawn = rng.uniform(*settings.times, size=len(crystals))
+    times = torch.tensor(drawn, dtype=torch.float32, device=device)
     noise = torch.tensor(rng.standard_normal((len(batch.frac), 3)), dtype=torch.float32, device=device)
     noised = ~batch.known if settings.conditioning == "td" else torch.ones_like(batch.known)
     predicted, target = predict(network, batch, times, noise, noised, settings)

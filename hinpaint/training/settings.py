@@ -54,10 +54,13 @@ class TrainingSettings:
         clip: largest gradient norm.
         ema: decay of the averaged weights that are saved.
         hydrogen_share: fraction of draws from structures with hydrogen.
+        size_power: structures are drawn with a probability that falls with their sites to this power; 0 draws all
+            alike, 1 spends as many sites on each size as there are structures of it.
         mask: what ``td`` hides: all sites of one ``element``, as inference meets them, or each site ``independent`` of
             the others, as published.
         p_known: ``independent``: probability that a site is known; 0.2 as published.
         known_time: noise time of known sites, in training and then in sampling; at least 0.
+        times: noise times of hidden sites are drawn uniformly between these; between 0 and 1.
         sigma_power: the loss of a site is weighted by its sigma to this power (with mean 1 over times); 0 weights all
             noise levels alike.
         max_batch_sites: sites in a batch at most. It bounds the edges too: a site keeps at most ``max_neighbors``
@@ -84,9 +87,11 @@ class TrainingSettings:
     clip: float = 1.0
     ema: float = 0.999
     hydrogen_share: float = 0.6
+    size_power: float = 0.0
     mask: Mask = "element"
     p_known: float = 0.2
     known_time: float = 0.0
+    times: tuple[float, float] = (0.0, 1.0)
     sigma_power: float = 0.0
     max_batch_sites: int = 320
     max_structure_sites: int = 40
@@ -101,6 +106,8 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         if not 0 <= self.known_time < 1 or not 0 <= self.p_known < 1:
             raise ValueError("known_time and p_known lie between 0 and 1")
+        if not 0 <= self.times[0] < self.times[1] <= 1 or self.size_power < 0:
+            raise ValueError("times rise and lie between 0 and 1, size_power is at least 0")
         if min(self.steps, self.max_batch_sites, self.validation.every) < 1:
             raise ValueError("steps, max_batch_sites and validation.every are at least 1")
 

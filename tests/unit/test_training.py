@@ -152,6 +152,42 @@ def test_batches_are_a_function_of_seed_and_step(data) -> None:
     assert all(sum(c.n_sites for c in sampler.draw(s, pools)[0]) <= 30 for s in range(20))
 
 
+def test_larger_structures_are_drawn_less_often() -> None:
+    small, large = (random_crystal(number, n_host=n) for number, n in ((0, 3), (1, 15)))
+    data = from_crystals([small, large])
+    sizes = sorted(set(data.sizes.tolist()))
+    for power in (0.0, 1.0):
+        sampler = BatchSampler(data, TrainingSettings(max_batch_sites=6000, size_power=power))
+        drawn = [c.n_sites for c in sampler.draw(0, sampler.pools())[0]]
+        ratio = drawn.count(sizes[0]) / drawn.count(sizes[1])
+        assert ratio == pytest.approx((sizes[1] / sizes[0]) ** power, rel=0.25)
+
+
+def test_noise_times_stay_between_their_bounds(data, settings) -> None:
+    class Recorder(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight, self.seen = torch.nn.Parameter(torch.zeros(1)), []
+
+        def forward(self, batch, t, wanted):
+            self.seen += t[wanted].tolist()
+            return batch.frac * self.weight
+
+    narrow, network = replace(settings, times=(0.3, 0.4)), Recorder()
+    sampler = BatchSampler(data, narrow)
+    for step in range(5):
+        crystals, rng = sampler.draw(step, sampler.pools())
+        denoising_loss(network, crystals, narrow, rng)
+    assert min(network.seen) >= 0.3
+    assert 0.35 < max(network.seen) <= 0.4
+
+
+@pytest.mark.parametrize("change", [{"times": (0.5, 0.5)}, {"times": (0.0, 1.1)}, {"size_power": -1.0}])
+def test_bounds_that_make_no_sense_are_refused(change) -> None:
+    with pytest.raises(ValueError, match="times rise"):
+        TrainingSettings(**change)
+
+
 def test_learning_rate_warms_up_and_decays(settings) -> None:
     rates = [learning_rate(step, settings) for step in range(settings.steps)]
     assert rates[0] == pytest.approx(settings.learning_rate / 2)
