@@ -12,11 +12,11 @@ FROM whynot GROUP BY ALL ORDER BY of_trial, n DESC, reason;
 COMMENT ON VIEW reasons IS 'how often each reason stopped an entry or a trial, with an example';
 
 CREATE VIEW corrected AS
-SELECT d.entry_key, e.formula_declared, e.space_group, d.action, t.n_unknown AS n_added, d.trial, d.energy_ev,
+SELECT d.entry_key, e.formula_declared, e.space_group, d.action, len(d.frac_unknown) // 3 AS n_added, d.trial, d.energy_ev,
     d.n_passed, d.n_agree
-FROM decisions d JOIN entries e USING (entry_key) JOIN tasks t USING (entry_key)
+FROM decisions d JOIN entries e USING (entry_key)
 WHERE d.action <> 'unchanged' ORDER BY d.entry_key;
-COMMENT ON VIEW corrected IS 'entries the release changes, with how many sites were added and how many trials agree';
+COMMENT ON VIEW corrected IS 'entries the release changes, with how many sites the source''s cell got and how many trials agree';
 
 CREATE VIEW les_table AS
 SELECT metric, k, round(100 * rate, 1) AS rate_percent,
@@ -102,9 +102,14 @@ GROUP BY c.kind ORDER BY n_entries DESC, c.kind;
 COMMENT ON VIEW les_by_chemistry IS 'LES by what the hydrogen of the reference is bound to: mean over entries, in percent';
 
 CREATE VIEW trial_verdicts AS
-SELECT m.entry_key, m.trial, m.matched AS structural, m.delta_e_mev_per_atom, f.converged AND f.reason IS NULL AS passed
-FROM matches m JOIN relaxed f USING (entry_key, trial, level)
-WHERE m.level = coalesce((SELECT 'full' FROM relaxed WHERE level = 'full' LIMIT 1), 'h_only');
+WITH last AS (SELECT coalesce((SELECT 'full' FROM relaxed WHERE level = 'full' LIMIT 1), 'h_only') AS level)
+SELECT t.entry_key, t.trial, coalesce(m.matched, false) AS structural, m.delta_e_mev_per_atom,
+    coalesce(f.converged AND f.reason IS NULL AND a.gate IS NULL, false) AS passed
+FROM trials t JOIN tasks k ON k.entry_key = t.entry_key AND k.reference_frac IS NOT NULL
+-- a trial that could not be placed or relaxed has no rows there, and counts as a failure
+LEFT JOIN matches m ON m.entry_key = t.entry_key AND m.trial = t.trial AND m.level = (SELECT level FROM last)
+LEFT JOIN relaxed f ON f.entry_key = t.entry_key AND f.trial = t.trial AND f.level = (SELECT level FROM last)
+LEFT JOIN arrangements a ON a.entry_key = t.entry_key AND a.trial = t.trial;
 COMMENT ON VIEW trial_verdicts IS 'each trial of an entry with a reference at the last level of relaxation, controls (trial < -1) included';
 
 CREATE MACRO les_at(tolerance) AS TABLE

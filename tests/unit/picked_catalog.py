@@ -44,7 +44,10 @@ def make_catalog(path: Path) -> Path:
         key = f"d|1|{name}"
         add("records", entry_key=key)
         add("entries", entry_key=key)
-        add("tasks", entry_key=key, element="H", n_unknown=1, host_species=host, lattice=CELL)
+        sites = np.linspace(0, 0.7, 3 * len(host)).tolist()
+        add("tasks", entry_key=key, element="H", n_unknown=1, host_species=host, lattice=CELL, host_frac=sites,
+            reference_frac=[0.9] * 3)  # fmt: skip
+        add("trials", entry_key=key, trial=2)
         add("les_entry", entry_key=key, n_trials=3, released_trial=2, released_les=les)
         add("matches", entry_key=key, trial=2, level="full", matched=structural, delta_e_mev_per_atom=delta)
         for trial in (-1, 2):
