@@ -40,7 +40,8 @@ WITH rows AS (
 )
 SELECT entry_key, trial, p.seed, p.sampler, p.n_steps, l.potential_sha256,
     l.judged.energy_ev AS energy_ev, l.judged.n_sites AS n_sites, coalesce(l.judged.converged, false) AS converged,
-    coalesce(l.judged.reason, p.reason, l.reason_h_only) AS reason, coalesce(l.judged.detail, '') AS detail,
+    coalesce(l.judged.reason, p.reason, l.reason_h_only, CASE WHEN a.gate IS NOT NULL THEN 'gated' END) AS reason,
+    coalesce(nullif(l.judged.detail, ''), a.gate, '') AS detail,
     l.frac[greatest(1, len(l.frac) - 3 * k.n_unknown + 1):] AS frac, a.arrangement
 FROM placed p FULL JOIN levels l USING (entry_key, trial) JOIN tasks k USING (entry_key)
     LEFT JOIN arrangements a USING (entry_key, trial)

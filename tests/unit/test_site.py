@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 from made_catalog import HOSTILE, make_catalog
 from sample_crystals import random_crystal
+from small_release import filled
 
+from hinpaint.catalog import build
 from hinpaint.crystal import minimum_image_distances
 from hinpaint.ids import file_name
 from hinpaint.pages import gather, rows
@@ -27,6 +29,7 @@ from hinpaint.pages.model import EntryPage, TrialView
 from hinpaint.pages.plots import nothing, standalone
 from hinpaint.pages.render import formula, script_data
 from hinpaint.pages.site import write_site
+from hinpaint.tables import ALL_TABLES
 
 ROOT = Path(__file__).parents[2]
 VENDOR = ROOT / "hinpaint/pages/vendor"
@@ -147,6 +150,20 @@ def test_rows_hold_every_record(catalog: Path, monkeypatch: pytest.MonkeyPatch) 
     assert set(reason[n_curated:]) == {"no_candidate", "too_many_sites"}
     monkeypatch.setattr(rows, "MAX_ROWS", n_curated + 1)
     assert len(read()["key"]) == n_curated + 1
+
+
+def test_a_trial_whose_placed_geometry_is_refused_is_no_passed_one(catalog: Path, tmp_path: Path) -> None:
+    path = tmp_path / "catalog.duckdb"
+    path.write_bytes(catalog.read_bytes())
+    key = "made|1|003"
+    with duckdb.connect(str(path)) as connection:
+        refused = filled(ALL_TABLES["arrangements"], entry_key=key, trial=1, gate="two H too near")
+        build.insert_rows(connection, ALL_TABLES["arrangements"], [refused], "t")
+        connection.execute("UPDATE relaxed SET energy_ev = -99 WHERE entry_key = ? AND trial = 1", [key])
+        (page,) = entry_pages(connection, [key])
+    by_number = {each.trial: each for each in page.trials}
+    assert (by_number[1].outcome, by_number[1].detail) == ("gated", "two H too near")
+    assert by_number[0].energy_mev_per_atom == 0.0  # the candidate, not the refused one, is the ladder's zero
 
 
 def test_page_of_an_entry(page: EntryPage) -> None:
