@@ -123,11 +123,16 @@ def _stops(
         stops[entry] = Stop(Reason.NO_CANDIDATE, detail)
     is_audit = np.array([mode == "audit" for mode in subjects.mode], dtype=bool)
     for entry in np.flatnonzero(is_audit & (found.chosen != NO_TRIAL) & ~better):
-        detail = "the source structure did not relax, so nothing can be said"
-        if np.isfinite(delta[entry]):
-            detail = f"best candidate {delta[entry]:+.1f} meV/atom against the source"
-        stops[entry] = Stop(Reason.NOT_BETTER, detail)
+        stops[entry] = Stop(Reason.NOT_BETTER, _compared(float(delta[entry]), float(delta_h_only[entry])))
     return stops
+
+
+def _compared(delta: float, delta_h_only: float) -> str:
+    """How an audited entry's candidate compares with its source at both levels."""
+    if not np.isfinite(delta):
+        return "the source structure did not relax, so nothing can be said"
+    placed = f"{delta_h_only:+.1f} meV/atom" if np.isfinite(delta_h_only) else "not comparable"
+    return f"best candidate against the source: {delta:+.1f} meV/atom fully relaxed, {placed} on the fixed host"
 
 
 def _doubts(found: Agreement, geometries: Geometries, subjects: Subjects, model: ConfidenceModel) -> list[list[str]]:

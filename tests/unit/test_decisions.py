@@ -80,6 +80,7 @@ def test_audited_entry_changes_only_when_it_gets_better(
     if stop is not None:
         assert stop.reason == "not_better"
         assert ("did not relax" in stop.detail) == (delta is None)
+        assert delta_h_only is None or f"{delta_h_only:+.1f} meV/atom on the fixed host" in stop.detail
     assert decided([one], "benchmark").stops == [None]
 
 
