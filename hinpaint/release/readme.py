@@ -145,7 +145,7 @@ def _summary(config: Config, counts: Mapping[str, int]) -> str:
     return (
         f"{counts['records']} records were read and {counts['entries']} are curated. {counts['released']} structures "
         f"are released with sites of {_safe(config.element)} placed by {METHOD} (doi {METHOD_DOI}); "
-        f"{counts['not_released']} could not be written."
+        f"{counts['not_released']} more entries are not released, see below."
     )
 
 

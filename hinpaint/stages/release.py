@@ -18,7 +18,7 @@ from hinpaint.release.croissant import write_croissant
 from hinpaint.release.diff import compare
 from hinpaint.release.folder import whole_folder
 from hinpaint.release.holdings import keep_unchanged
-from hinpaint.release.ledger import STAGE, export, open_ledger, withhold
+from hinpaint.release.ledger import STAGE, export, open_ledger, published, withhold
 from hinpaint.release.lists import write_lists
 from hinpaint.release.manifest import CATALOG, write_manifest
 from hinpaint.release.optimade import server_config
@@ -27,16 +27,13 @@ from hinpaint.release.training import write_training
 from hinpaint.release.versions import ReleaseError, advice, find_previous, version_of
 from hinpaint.release.writing import write_entries
 from hinpaint.store import open_table
-from hinpaint.tables import ALL_TABLES, CHANGES
+from hinpaint.tables import ALL_TABLES, CHANGES, DECISIONS, ENTRIES, LES_VERIFIED, WHYNOT
 
 # Source texts are the databases' own to publish; times and memory of jobs would make equal releases differ.
 _LEFT_OUT = ("source_text", "runs")
 # A release holds no table `runs`; the pages say once what computed its rows.
 _VERSIONS = "SELECT DISTINCT versions FROM run.runs WHERE stage IN ('inpaint', 'relax') ORDER BY ALL"
 
-_REFUTED = (
-    "SELECT mode, count(*) FROM run.decisions WHERE list_contains(doubts, 'dft_refuted') GROUP BY ALL ORDER BY ALL"
-)
 _POTENTIAL_ERROR = (
     "SELECT code, potential, n_pairs, rms_error_mev_per_atom, trust_from_mev_per_atom, "
     "(SELECT max(margin_mev_per_atom) FROM run.les_verified) FROM run.verify_summary WHERE n_pairs > 0"
@@ -127,16 +124,20 @@ def _report(
     def ask(query: str) -> list[tuple[Any, ...]]:
         return list(ledger.execute(query).fetchall())
 
+    # what the release's own tables hold, so that text and tables say the same
+    entries_of, decisions, whynot, verified = (
+        f"({published(table)})" for table in (ENTRIES, DECISIONS, WHYNOT, LES_VERIFIED)
+    )
     records, entries, released, stopped = ask(
-        "SELECT (SELECT count(*) FROM run.records), (SELECT count(*) FROM run.entries), (SELECT count(*) FROM lines), "
-        "(SELECT count(*) FROM stopped)"
+        f"SELECT (SELECT count(*) FROM run.records), (SELECT count(*) FROM {entries_of}), "  # noqa: S608 - of ours
+        "(SELECT count(*) FROM lines), (SELECT count(*) FROM stopped)"
     )[0]
-    changed = "FROM run.decisions WHERE action <> 'unchanged'"
+    changed = f"FROM {decisions} WHERE action <> 'unchanged'"
     return Report(
-        actions=ask("SELECT mode, action, count(*) FROM run.decisions GROUP BY ALL ORDER BY ALL"),
+        actions=ask(f"SELECT mode, action, count(*) FROM {decisions} GROUP BY ALL ORDER BY ALL"),  # noqa: S608 - of ours
         symmetry=ask("SELECT symmetry, count(*) FROM holdings WHERE symmetry IS NOT NULL GROUP BY ALL ORDER BY ALL"),
         whynot=ask(
-            "SELECT stage, reason, count(*) AS n FROM run.whynot WHERE trial IS NULL GROUP BY ALL "
+            f"SELECT stage, reason, count(*) AS n FROM {whynot} WHERE trial IS NULL GROUP BY ALL "  # noqa: S608 - of ours
             "ORDER BY n DESC, stage, reason"
         ),
         les=ask("SELECT metric, k, rate, ci_low, ci_high, n_entries FROM run.les_summary ORDER BY metric, k"),
@@ -156,8 +157,11 @@ def _report(
         since=version_of(previous) if previous else None,
         advice=told,
         counts={"records": records, "entries": entries, "released": released, "not_released": stopped},
-        verified=ask("SELECT kind, verdict, count(*) FROM run.les_verified GROUP BY ALL ORDER BY ALL"),
-        refuted=ask(_REFUTED),
+        verified=ask(f"SELECT kind, verdict, count(*) FROM {verified} GROUP BY ALL ORDER BY ALL"),  # noqa: S608 - of ours
+        refuted=ask(
+            f"SELECT mode, count(*) FROM {decisions} WHERE list_contains(doubts, 'dft_refuted') "  # noqa: S608 - of ours
+            "GROUP BY ALL ORDER BY ALL"
+        ),
         potential_error=next(iter(ask(_POTENTIAL_ERROR)), None),
     )
 
