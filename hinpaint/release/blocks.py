@@ -8,6 +8,7 @@ from gemmi import cif
 
 from hinpaint.release.items import ORIGINAL, REPEATED
 from hinpaint.release.symmetry import Placement
+from hinpaint.sources.cif import choose_block
 
 CELL_TAGS = (
     "_cell_length_a", "_cell_length_b", "_cell_length_c", "_cell_angle_alpha", "_cell_angle_beta", "_cell_angle_gamma",
@@ -25,6 +26,18 @@ _SYMMETRY_ITEMS: dict[str, Literal["symbol", "hall", "number", "crystal_system"]
     "_space_group_crystal_system": "crystal_system",
     "_symmetry_cell_setting": "crystal_system",
 }
+
+
+def site_block(document: cif.Document) -> cif.Block:
+    """The block that holds cell and sites, as the reader chooses it.
+
+    Raises:
+        ValueError: there is none.
+    """
+    block = choose_block(document)
+    if block is None:
+        raise ValueError("no data block has a cell")
+    return block
 
 
 def set_repeats_aside(block: cif.Block) -> None:
@@ -72,8 +85,12 @@ def tags_of(block: cif.Block) -> list[str]:
 
 
 def listed_operators(block: cif.Block) -> int:
-    """Operators the block lists: none where only a name is given, which readers understand in more than one way."""
-    found = ([v for v in block.find_values(tag) if not cif.is_null(v)] for tag in OPERATOR_TAGS)
+    """Operators the block lists for every reader.
+
+    None where only a name is given, which readers understand in more than one way, or only the tag with a dot, which
+    gemmi and pymatgen pass over.
+    """
+    found = ([v for v in block.find_values(tag) if not cif.is_null(v)] for tag in OPERATOR_TAGS[:2])
     return len({gemmi.Op(str(cif.as_string(v)).lower()).wrap().triplet() for v in next(filter(None, found), [])})
 
 
@@ -86,13 +103,18 @@ def write_angles(block: cif.Block) -> None:
 
 
 def replace_symmetry(block: cif.Block, placement: Placement) -> None:
-    """Put the group's operators and name where the source's were; the source's go to ``_hinpaint_original_*``."""
+    """Put the group's operators and name where the source's were; the source's go to ``_hinpaint_original_*``.
+
+    What stands there already is the source's: the operators at hand are then those of an earlier completion.
+    """
+    completed_before = any(len(block.find_values(ORIGINAL + tag)) for tag in OPERATOR_TAGS)
     for tag in OPERATOR_TAGS:
         item = block.find_loop_item(tag) or block.find_pair_item(tag)
         if item is not None:
             tags, columns = _content(item)
             item.erase()
-            block.init_loop("", [ORIGINAL + t for t in tags]).set_all_values(columns)
+            if not completed_before:
+                block.init_loop("", [ORIGINAL + t for t in tags]).set_all_values(columns)
     renamed = placement.kind != "kept"
     for tag, _ in pairs_of(block):
         name = _SYMMETRY_ITEMS.get(tag.lower())
@@ -103,10 +125,14 @@ def replace_symmetry(block: cif.Block, placement: Placement) -> None:
 
 
 def replace_value(block: cif.Block, tag: str, value: str) -> None:
-    """Give a single item a raw value; what the source has there, unless unknown, goes to ``_hinpaint_original_*``."""
+    """Give a single item a raw value; what the source has there, unless unknown, goes to ``_hinpaint_original_*``.
+
+    What stands there already stays: it is the source's, and the value at hand that of an earlier completion.
+    """
     original = cast("list[str] | None", block.find_pair(tag))
     if original is not None and original[1] != value and not cif.is_null(original[1]):
-        block.set_pair(ORIGINAL + original[0], original[1])
+        aside = ORIGINAL + original[0]
+        block.set_pair(aside, block.find_value(aside) or original[1])
     block.set_pair(tag if original is None else original[0], value)
 
 
@@ -140,8 +166,8 @@ def name_dictionaries(block: cif.Block, dictionaries: Iterable[tuple[str, str, s
 
 
 def quoted(text: str) -> str:
-    """Quote text as one value on one line, whatever it holds."""
-    return str(cif.quote(" ".join(text.split())))
+    """Quote text as one value on one line, whatever it holds; blanks count, as in keys."""
+    return str(cif.quote(" ".join(text.splitlines())))
 
 
 def header(text: str) -> str:

@@ -8,14 +8,14 @@ from hinpaint.release.blocks import (
     listed_operators,
     replace_symmetry,
     set_repeats_aside,
+    site_block,
     style,
     write_angles,
 )
 from hinpaint.release.completion import Completion, write_provenance
-from hinpaint.release.formula import close_formula, released_counts
+from hinpaint.release.formula import close_formula, deuterium_count, released_counts
 from hinpaint.release.sites import edit_sites, read_site_table, sites_given_way, write_site_table
 from hinpaint.release.symmetry import Placement, to_operators
-from hinpaint.sources.cif import choose_block
 from hinpaint.sources.records import ParsedRecord
 from hinpaint.sources.symmetry import read_symmetry, value_of
 
@@ -29,7 +29,7 @@ def source_operators(source_text: str) -> list[gemmi.Op]:
         RefusedError: they cannot be understood.
         ValueError: no block has a cell.
     """
-    block = _site_block(cif.read_string(source_text, 0))
+    block = site_block(cif.read_string(source_text, 0))
     angles = [value_of(block, f"_cell_angle_{name}") for name in ("alpha", "gamma")]
     alpha, gamma = (90.0 if angle is None else float(cif.as_number(angle)) for angle in angles)
     symmetry = read_symmetry(block, alpha, gamma)
@@ -59,7 +59,7 @@ def complete_cif(source_text: str, record: ParsedRecord, completion: Completion,
     document = cif.read_string(source_text, 0)
     for each in document:
         set_repeats_aside(each)
-    block = _site_block(document)
+    block = site_block(document)
     table = read_site_table(block)
     symbol = site_symbol(record, completion.element)
     given_way = sites_given_way(record, completion.element, completion.action == "replaced")
@@ -69,7 +69,7 @@ def complete_cif(source_text: str, record: ParsedRecord, completion: Completion,
         replace_symmetry(block, placement)
     write_angles(block)
     counts = released_counts(record, given_way, completion.element, len(placement.frac))
-    close_formula(block, record, counts, {completion.element: symbol})
+    close_formula(block, record, counts, {completion.element: symbol}, deuterium_count(record, given_way))
     write_provenance(block, completion, placement)
     return header(source_text) + document.as_string(style())
 
@@ -82,10 +82,3 @@ def site_symbol(record: ParsedRecord, element: str) -> str:
     symbols = {word[i : i + 1] + "".join(c for c in word[i + 1 : i + 2] if c.islower())
                for word in text.split() for i in range(len(word)) if word[i].isupper()}  # fmt: skip
     return "D" if "D" in symbols and "H" not in symbols and "T" not in symbols else element
-
-
-def _site_block(document: cif.Document) -> cif.Block:
-    block = choose_block(document)
-    if block is None:
-        raise ValueError("no data block has a cell")
-    return block

@@ -9,6 +9,7 @@ from gemmi import cif
 
 from hinpaint.release import dictionary
 from hinpaint.release.blocks import name_dictionaries, quoted, tags_of
+from hinpaint.release.items import ITEMS
 from hinpaint.release.symmetry import Placement
 
 METHOD = "score-based diffusion inpainting"
@@ -121,9 +122,15 @@ def write_provenance(block: cif.Block, completion: Completion, placement: Placem
         placement: the placed sites and their symmetry.
         source: see :func:`symmetry_items`.
     """
+    # What an earlier completion said is no longer so; not every item is written each time.
+    for item in ITEMS:
+        stale = block.find_pair_item(item.tag)
+        if stale is not None:
+            stale.erase()
     dictionaries = [_OWN_DICTIONARY]
+    is_ours = block.find_value(f"{_SOFTWARE}package") == "hinpaint"
     # A theoretical source names the program that computed it; that statement stays alone.
-    if not any(tag.lower().startswith(_SOFTWARE) for tag in tags_of(block)):
+    if is_ours or not any(tag.lower().startswith(_SOFTWARE) for tag in tags_of(block)):
         block.set_pair(f"{_SOFTWARE}package", "hinpaint")
         block.set_pair(f"{_SOFTWARE}package_version", quoted(completion.version))
         dictionaries.append(_TCOD_DICTIONARY)

@@ -30,8 +30,16 @@ def released_counts(record: ParsedRecord, given_way: frozenset[int], element: st
     return {name: count for name, count in counts.items() if count > 0}
 
 
+def deuterium_count(record: ParsedRecord, given_way: frozenset[int]) -> float:
+    """Deuterium atoms among the sites of the cell that stay; none where the record has tritium, which counts alike."""
+    if record.formula is not None and record.formula.has_tritium:
+        return 0.0
+    others = {i for i, site in enumerate(record.sites) if not site.is_isotope}
+    return record.without(given_way | others).cell_counts().get("H", 0.0)
+
+
 def close_formula(
-    block: cif.Block, record: ParsedRecord, counts: Mapping[str, float], symbols: Mapping[str, str]
+    block: cif.Block, record: ParsedRecord, counts: Mapping[str, float], symbols: Mapping[str, str], n_deuterium: float
 ) -> None:
     """Make formula and number of formula units agree with the sites.
 
@@ -43,11 +51,14 @@ def close_formula(
         record: the source.
         counts: atoms in the released cell by element.
         symbols: how elements are written where not by their own symbol: ``{"H": "D"}``.
+        n_deuterium: how many of the hydrogen atoms are deuterium, where hydrogen is written as H.
     """
     declared = record.formula.counts if record.formula is not None else {}
     units = formula_units(declared, counts)
     if units is None:
         units = record.z or _largest_divisor(counts)
+        if n_deuterium and "H" in counts and symbols.get("H", "H") == "H":
+            counts = {**counts, "H": counts["H"] - n_deuterium, "D": n_deuterium}
         unit = {name: count / units for name, count in counts.items()}
         _write_sum(block, unit, symbols)
         if block.find_pair(WEIGHT) is not None:

@@ -10,14 +10,13 @@ import numpy as np
 from gemmi import cif
 
 from hinpaint.crystal import Crystal, FloatArray
-from hinpaint.release.blocks import CELL_TAGS
+from hinpaint.release.blocks import CELL_TAGS, OPERATOR_TAGS, site_block
 from hinpaint.release.symmetry import short_lengths
 from hinpaint.sources.cif import parse_cif
 from hinpaint.sources.geometry import MERGE_A, expand
 from hinpaint.whynot import Stop
 
 TOLERANCE_A = 1e-3
-_OPERATORS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
 _SITE_TAGS = tuple(f"_atom_site_{name}" for name in ("label", "type_symbol", "fract_x", "fract_y", "fract_z"))
 
 
@@ -86,7 +85,7 @@ def _by_hinpaint(text: str) -> ReadBack:
 
 def _by_gemmi(text: str) -> ReadBack:
     """Read by gemmi, strictly: repeated tags are errors."""
-    block = _site_block(cif.read_string(text))
+    block = site_block(cif.read_string(text))
     structure = gemmi.make_small_structure_from_block(block)
     lattice = np.array(structure.cell.orth.mat, dtype=np.float64).T
     if structure.spacegroup is not None:
@@ -95,7 +94,7 @@ def _by_gemmi(text: str) -> ReadBack:
         frac = [site.fract.tolist() for site in sites]
     else:
         # gemmi expands named settings only; operators of others it reads as well as any.
-        operators = [gemmi.Op(str(cif.as_string(v))) for tag in _OPERATORS for v in block.find_values(tag)]
+        operators = [gemmi.Op(str(cif.as_string(v))) for tag in OPERATOR_TAGS for v in block.find_values(tag)]
         asymmetric = list(structure.sites)
         rotations = np.array([op.rot for op in operators], dtype=np.float64) / gemmi.Op.DEN
         translations = np.array([op.tran for op in operators], dtype=np.float64) / gemmi.Op.DEN
@@ -111,7 +110,7 @@ def _by_gemmi(text: str) -> ReadBack:
 def _by_pymatgen(text: str) -> ReadBack:
     from pymatgen.io.cif import CifParser
 
-    reduced = _reduced(_site_block(cif.read_string(text)))
+    reduced = _reduced(site_block(cif.read_string(text)))
     longest = max(float(cif.as_number(reduced.sole_block().find_value(tag))) for tag in CELL_TAGS[:3])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -129,18 +128,14 @@ def _reduced(block: cif.Block) -> cif.Document:
     small = document.add_new_block("reduced")
     for tag in CELL_TAGS:
         small.set_pair(tag, block.find_value(tag) or "90")
-    for tag in _OPERATORS:
+    for tag in OPERATOR_TAGS:
         operators = list(block.find_values(tag))
         if operators:
-            small.init_loop("", [_OPERATORS[0]]).set_all_values([operators])
+            small.init_loop("", [OPERATOR_TAGS[0]]).set_all_values([operators])
             break
     rows = [list(row) for row in block.find(list(_SITE_TAGS)) if not any(cif.is_null(v) for v in list(row)[2:])]
     small.init_loop("", list(_SITE_TAGS)).set_all_values([list(column) for column in zip(*rows, strict=True)])
     return document
-
-
-def _site_block(document: cif.Document) -> cif.Block:
-    return next(block for block in document if len(block.find_values(_SITE_TAGS[2])))
 
 
 def _as_hydrogen(symbol: str) -> str:

@@ -20,6 +20,10 @@ _MULTIPLICITIES = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry
 _ATTACHED = "_atom_site_attached_hydrogens"
 _ORDER = "_atom_site_site_symmetry_order"
 _WYCKOFF = "_atom_site_wyckoff_symbol"
+# What the labels of placed sites hold.
+_PLACED = re.compile(r"_hp\d")
+# Values that hold for one site and not for its images: operators move and turn them.
+_OF_ONE_SITE = ("_atom_site_cartn_", "_atom_site_aniso_")
 _PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_*'+().-]*")
 # What does not apply to a placed site, against what is not known of it ("?").
 _NOT_APPLICABLE = frozenset(
@@ -87,10 +91,7 @@ def read_site_table(block: cif.Block) -> SiteTable:
     """
     loop = block.find_loop(_AXES[0]).get_loop()
     if loop is not None:
-        width = loop.width()
-        values = list(loop.values)
-        rows = tuple(tuple(values[i : i + width]) for i in range(0, len(values), width))
-        return SiteTable(tuple(loop.tags), rows)
+        return _table_of(loop)
     pairs = [pair for pair in pairs_of(block) if pair[0].lower().startswith(_PREFIX)]
     pairs = [pair for pair in pairs if not pair[0].lower().startswith("_atom_site_aniso")]
     if not pairs:
@@ -102,6 +103,11 @@ def read_site_table(block: cif.Block) -> SiteTable:
     return SiteTable(tags, (row,))
 
 
+def _table_of(loop: cif.Loop) -> SiteTable:
+    width, values = loop.width(), list(loop.values)
+    return SiteTable(tuple(loop.tags), tuple(tuple(values[i : i + width]) for i in range(0, len(values), width)))
+
+
 def write_site_table(block: cif.Block, edited: Edited) -> None:
     """Put the edited loop in the place of the original one, and what was set aside behind everything else."""
     loop = block.find_loop(_AXES[0]).get_loop()
@@ -110,8 +116,32 @@ def write_site_table(block: cif.Block, edited: Edited) -> None:
         loop.add_columns(missing, "?")
     loop.set_all_values([list(column) for column in zip(*edited.table.rows, strict=True)])
     if edited.set_aside is not None:
-        aside = block.init_loop("", [ORIGINAL + tag for tag in edited.set_aside.tags])
-        aside.set_all_values([list(column) for column in zip(*edited.set_aside.rows, strict=True)])
+        _put_aside(block, edited.set_aside)
+
+
+def _put_aside(block: cif.Block, aside: SiteTable) -> None:
+    """Write rows that are set aside, behind the source's rows that an earlier completion set aside.
+
+    What that completion wrote itself is none of the source's: the sites it placed, the rows it rewrote and, where it
+    lowered the symmetry, all rows.
+    """
+    loop = block.find_loop(ORIGINAL + _AXES[0]).get_loop()
+    if loop is not None and block.find_value("_hinpaint_symmetry") in ("lowered", "P1"):
+        return
+    rows = list(aside.rows)
+    if block.find_value("_hinpaint_version") is not None:
+        rows = [row for row in rows if not _PLACED.search(aside.value(row, _LABEL) or "")]
+    if not rows:
+        return
+    if loop is None:
+        loop = block.init_loop("", [ORIGINAL + tag for tag in aside.tags])
+    before = SiteTable(tuple(tag[len(ORIGINAL) :] for tag in loop.tags), _table_of(loop).rows)
+    same = [tag for tag in (_LABEL, *_AXES) if before.column(tag) is not None]
+    known = {tuple(before.value(row, tag) for tag in same) for row in before.rows}
+    places = [aside.column(tag.lower()) for tag in before.tags]
+    for row in rows:
+        if tuple(aside.value(row, tag) for tag in same) not in known:
+            loop.add_row(["?" if place is None else row[place] for place in places])
 
 
 def sites_given_way(record: ParsedRecord, element: str, replace: bool) -> frozenset[int]:
@@ -152,7 +182,8 @@ def edit_sites(
     types = [
         "." if owner is None or record.sites[owner].frac is None else record.sites[owner].element for owner in owners
     ]
-    labels = [f"{kind if kind != '.' else 'X'}{i + 1}" for i, kind in enumerate(types)]
+    taken = {table.value(row, _LABEL) or "" for row in table.rows}
+    labels = [_unique(f"{kind if kind != '.' else 'X'}{i + 1}", taken) for i, kind in enumerate(types)]
     wide = table.with_column(_LABEL, labels).with_column(_TYPE, types)
     if wide.column(_FLAG) is None:
         wide = wide.with_column(_FLAG, ["."] * len(types))
@@ -215,6 +246,7 @@ def _expand_rows(
             values = _symmetry_values(multiplicity, len(placement.operators))
             # The first one is the source's own site: its label and its digits stay, further ones are images of it.
             if i > 0:
+                values |= {tag.lower(): "?" for tag in table.tags if tag.lower().startswith(_OF_ONE_SITE)}
                 stem = table.value(row, _LABEL) or record.sites[owner].element
                 values |= {_LABEL: _quote(_unique(f"{stem}_{i + 1}", taken))}
                 values |= dict(zip(_AXES, format_frac(record.cell_frac[member]), strict=True))
