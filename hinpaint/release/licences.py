@@ -4,9 +4,14 @@ import re
 from collections.abc import Collection
 
 # A completed structure is a changed copy. Creative Commons' ND licences forbid passing those on; SPDX writes NONE and
-# NOASSERTION where nobody has granted anything.
-_NO_CHANGES = re.compile(r"\bND\b|no[- ]?deriv", re.IGNORECASE)
-_NOTHING_GRANTED = {"none", "noassertion", "unknown", "unlicensed", "proprietary", "allrightsreserved", "restricted"}
+# NOASSERTION where nobody has granted anything. People write both in many ways, so both are looked for in plain words.
+_NO_CHANGES = re.compile(r"\b(cc)?(by)?(nc)?nd(\b|\d)|\bnon? ?deriv")
+_NOTHING_GRANTED = re.compile(
+    r"(licen[cs]e(ref)?\b)? ?(no|none|n ?a|nil|null|nan|tbd|private|restricted|)"
+    r"|.*(\bno ?licen[cs]e|\bno ?assertion|\bproprietary|\bconfidential|\ball ?rights ?reserved"
+    r"|\b(un|not |none )(known|licensed|specified|defined|stated|given|available)"
+    r"|\b(no|non|not|not be) ?(re)?distribut).*"
+)
 _SPDX = re.compile(r"[A-Za-z0-9.+-]+")
 
 
@@ -25,9 +30,10 @@ def refusal(licence: str, *, redistributable: bool, allowed: Collection[str] | N
         return f"the source is redistributable: false (licence {licence})"
     if allowed is not None:
         return None if licence in allowed else f"licence {licence} is not in release.licences"
-    if _NO_CHANGES.search(licence):
+    plain = re.sub(r"[\W_]+", " ", licence.lower()).strip()
+    if _NO_CHANGES.search(plain):
         return f"licence {licence} forbids passing on changed copies"
-    if re.sub(r"[^a-z]", "", licence.lower()).removeprefix("licenseref") in _NOTHING_GRANTED:
+    if _NOTHING_GRANTED.fullmatch(plain):
         return f"licence {licence} grants nothing; name it in release.licences if you have permission"
     return None
 
