@@ -1,13 +1,16 @@
 """The command `hinpaint query`."""
 
+import io
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TextIO
 
 import typer
 
 from hinpaint.catalog.query import LIST, Format, QueryError, explain, open_catalog, stream, write, write_parquet
+from hinpaint.files import open_atomic
 from hinpaint.terminal import WIDE, fail, stdout
 
 
@@ -42,11 +45,27 @@ def query(
             names, rows = stream(connection, text)
             if out is None:
                 write(sys.stdout, names, rows, form, stdout().width)
+                sys.stdout.flush()
             else:
-                with out.open("w", encoding="utf-8", newline="") as handle:
+                with _opened(out) as handle:
                     write(handle, names, rows, form, WIDE)
+    except BrokenPipeError:  # the reader has seen enough, as `head` has; typer ends without a word
+        raise
     except (QueryError, OSError, UnicodeDecodeError) as error:
         fail(error)
+
+
+@contextmanager
+def _opened(out: Path) -> Iterator[TextIO]:
+    """A text file that is there once it is complete; a pipe or device, such as /dev/stdout, is written directly."""
+    if out.exists() and not out.is_file():
+        with out.open("w", encoding="utf-8", newline="") as handle:
+            yield handle
+        return
+    with open_atomic(out.resolve()) as raw:
+        text = io.TextIOWrapper(raw, encoding="utf-8", newline="")
+        yield text
+        text.detach()  # closing it would close the file before that is safe on disk
 
 
 def _named(out: Path | None) -> Format:

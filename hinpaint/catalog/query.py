@@ -5,11 +5,12 @@ import io
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import duckdb
+import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -29,6 +30,8 @@ SELECT name, kind, comment AS tells FROM (
 ) ORDER BY kind DESC, name
 """
 """SQL that lists what a catalog holds."""
+MAX_TABLE_ROWS = 1000
+"""Rows of a table for people at most: each takes milliseconds to lay out."""
 
 # Nothing is loaded, fetched, or looked up among Python's variables.
 _CLOSED: dict[str, str | bool | int | float | list[str]] = {
@@ -38,7 +41,6 @@ _CLOSED: dict[str, str | bool | int | float | list[str]] = {
     "enable_external_access": False,
     "lock_configuration": True,
 }
-_MAX_TABLE_ROWS = 1000
 _ROWS = 5000
 _UNITS = {"_mev_per_atom": "meV/atom", "_ev_per_a": "eV/Å", "_per_hour": "1/h", "_percent": "%", "_hours": "h",
           "_memory_mb": "MiB", "_ev": "eV", "_a": "Å", "_s": "s"}  # fmt: skip
@@ -181,25 +183,27 @@ def write_parquet(connection: duckdb.DuckDBPyConnection, sql: str, path: Path) -
     """Write the answer of a question as Parquet, atomically and batch by batch; return the number of rows.
 
     Raises:
-        QueryError: the SQL is wrong or not allowed.
+        QueryError: the SQL is wrong or not allowed, or Parquet cannot hold a type of the answer.
     """
     try:
         relation = connection.sql(sql)
         if relation is None:
             raise QueryError("there is no question in that SQL")
         reader = relation.to_arrow_reader(_ROWS)
+        names = _distinct(reader.schema.names)
+        schema = pa.schema([field.with_name(name) for field, name in zip(reader.schema, names, strict=True)])
         n_rows = 0
-        with open_atomic(path) as handle, pq.ParquetWriter(handle, reader.schema, compression="zstd") as parquet:
+        with open_atomic(path) as handle, pq.ParquetWriter(handle, schema, compression="zstd") as parquet:
             for batch in reader:
-                parquet.write_batch(batch)
+                parquet.write_batch(batch.rename_columns(names))
                 n_rows += batch.num_rows
-    except (duckdb.Error, OSError, ValueError) as error:
+    except (duckdb.Error, pa.ArrowException, OSError, ValueError) as error:
         raise QueryError(_line(error)) from error
     return n_rows
 
 
 def _write_table(handle: TextIO, names: Sequence[str], rows: Iterator[tuple[Any, ...]], width: int) -> None:
-    shown = list(islice(rows, _MAX_TABLE_ROWS))
+    shown = list(islice(rows, MAX_TABLE_ROWS))
     table = RichTable()
     for index, name in enumerate(names):
         numeric = any(isinstance(row[index], int | float) for row in shown)
@@ -209,16 +213,25 @@ def _write_table(handle: TextIO, names: Sequence[str], rows: Iterator[tuple[Any,
     console = Console(file=handle, width=width)
     console.print(table)
     if next(rows, None) is not None:
-        console.print(f"more than {_MAX_TABLE_ROWS} rows; use --format csv, json or parquet to see all")
+        console.print(f"more than {MAX_TABLE_ROWS} rows; use --format csv, json or parquet to see all")
 
 
 def _distinct(names: list[str]) -> list[str]:
     """Number columns that share a name, so that none of them hides another."""
-    return [f"{name}_{names[:i].count(name)}" if name in names[:i] else name for i, name in enumerate(names)]
+    taken, distinct = set(names), list[str]()
+    for name in names:
+        numbered = (f"{name}_{number}" for number in count(1))
+        distinct.append(next(each for each in numbered if each not in taken) if name in distinct else name)
+        taken.add(distinct[-1])
+    return distinct
 
 
 def _json(value: Any) -> Any:
-    """JSON knows no NaN and no infinity."""
+    """JSON knows no NaN and no infinity, and its keys are text."""
+    if isinstance(value, dict):
+        return {str(key): _json(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(each) for each in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,6 +1,9 @@
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -14,7 +17,7 @@ import hinpaint
 from hinpaint.catalog import build
 from hinpaint.catalog.chemistry import kinds_of
 from hinpaint.catalog.queries import QUESTIONS, queries_markdown
-from hinpaint.catalog.query import LIST, QueryError, ask, explain, open_catalog, render
+from hinpaint.catalog.query import LIST, QueryError, ask, explain, open_catalog, render, write_parquet
 from hinpaint.cli import app
 from hinpaint.crystal import Crystal
 from hinpaint.store import to_table
@@ -67,8 +70,19 @@ def test_narrow_table_loses_no_text(catalog) -> None:
 def test_equal_names_and_numbers_that_are_none_survive(catalog) -> None:
     names, rows = ask(open_catalog(catalog), "SELECT 1 AS a, 2 AS a, 'nan'::DOUBLE AS b")
     assert json.loads(render(names, rows, "json")) == [{"a": 1, "a_1": 2, "b": None}]
+    names, rows = ask(open_catalog(catalog), "SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a_1")
+    assert json.loads(render(names, rows, "json")) == [{"a": 1, "a_2": 2, "a_1": 3, "a_1_1": 4}]
     with pytest.raises(QueryError, match="no question"):
         ask(open_catalog(catalog), "")
+
+
+def test_json_within_json_is_valid(catalog) -> None:
+    def answer(question):
+        return json.loads(render(*ask(open_catalog(catalog), question), "json"), parse_constant=pytest.fail)
+
+    nested = "SELECT ['nan'::DOUBLE, 1.5] AS l, {'x': ['inf'::DOUBLE]} AS s"
+    assert answer(nested) == [{"l": [None, 1.5], "s": {"x": [None]}}]
+    assert answer("SELECT MAP {DATE '2026-01-02': 1} AS m") == [{"m": {"2026-01-02": 1}}]
 
 
 def test_errors_are_one_line(catalog, tmp_path) -> None:
@@ -116,13 +130,20 @@ def _add_benchmarks(rows: Rows) -> None:
     for key, lowers in (("b|1|match", False), ("b|1|lower", True)):
         rows["tasks"].append(filled(ALL_TABLES["tasks"], entry_key=key, element="H", mode="benchmark", **sites,
                                     reference_frac=water))  # fmt: skip
-        rows["les_entry"].append(filled(ALL_TABLES["les_entry"], entry_key=key, n_trials=2, n_les=1, released_trial=0))
+        rows["les_entry"].append(filled(ALL_TABLES["les_entry"], entry_key=key, n_trials=4, n_les=1, released_trial=0))
         for trial in (0, 1, -2):
             values = {"entry_key": key, "trial": trial, "level": "full"}
             matched, delta = (not lowers and trial == 0), (-3.0 if lowers and trial == 0 else 40.0)
             rows["trials"].append(filled(ALL_TABLES["trials"], entry_key=key, trial=trial))
             rows["relaxed"].append(filled(ALL_TABLES["relaxed"], **values, converged=True))
             rows["matches"].append(filled(ALL_TABLES["matches"], **values, matched=matched, delta_e_mev_per_atom=delta))
+        # a trial that found no place has no rows after that, one whose placed geometry a gate refuses has all of them
+        rows["trials"].append(filled(ALL_TABLES["trials"], entry_key=key, trial=2, reason="no_room"))
+        values = {"entry_key": key, "trial": 3}
+        rows["trials"].append(filled(ALL_TABLES["trials"], **values))
+        rows["relaxed"].append(filled(ALL_TABLES["relaxed"], **values, level="full", converged=True))
+        rows["matches"].append(filled(ALL_TABLES["matches"], **values, level="full", matched=True))
+        rows["arrangements"].append(filled(ALL_TABLES["arrangements"], **values, gate="x"))
     key = rows["decisions"][0]["entry_key"]
     rows["decisions"][0]["doubts"] = ["dft_refuted"]
     rows["les_verified"].append(filled(ALL_TABLES["les_verified"], entry_key=key, verdict="refuted"))
@@ -152,12 +173,13 @@ def test_the_document_of_questions_is_up_to_date() -> None:
 
 def test_les_by_chemistry_flips_and_costs(run_catalog) -> None:
     with open_catalog(run_catalog) as catalog:
-        assert ask(catalog, "SELECT kind, n_entries, les_1_percent FROM les_by_chemistry")[1] == [("H2O", 2, 50.0)]
+        assert ask(catalog, "SELECT kind, n_entries, les_1_percent FROM les_by_chemistry")[1] == [("H2O", 2, 25.0)]
         at = {tol: ask(catalog, f"SELECT n_trials, n_les FROM les_at({tol})")[1] for tol in (1.0, 5.0)}  # noqa: S608
-        assert at == {1.0: [(4, 2)], 5.0: [(4, 1)]}
+        assert at == {1.0: [(8, 2)], 5.0: [(8, 1)]}  # failed trials count as failures
         names = "entry_key, flips_at_mev_per_atom, lower_now"
         assert ask(catalog, f"SELECT {names} FROM verdict_flips")[1] == [("b|1|lower", 3.0, True)]  # noqa: S608
         n_corrected = len(ask(catalog, "SELECT * FROM corrected")[1])
+        assert {row[0] for row in ask(catalog, "SELECT n_added FROM corrected")[1]} == {2}
         (cost,) = ask(catalog, "SELECT stage, job_s_per_corrected_entry FROM cost_per_corrected_entry")[1]
         assert cost == ("relax", 60.0 / n_corrected)
         missing = ask(
@@ -204,6 +226,50 @@ def test_answers_go_into_files(catalog, tmp_path, monkeypatch) -> None:
         assert done.exit_code == 1
         assert done.output.startswith("hinpaint: ")
     assert not Path("b.parquet").exists()
+
+
+def test_parquet_numbers_equal_names(catalog, tmp_path) -> None:
+    question = "SELECT w.reason, v.reason, 3 AS reason_1 FROM whynot w JOIN whynot v USING (entry_key)"
+    with open_catalog(catalog) as connection:
+        assert write_parquet(connection, question, tmp_path / "twice.parquet") == 2
+    rows = pq.read_table(tmp_path / "twice.parquet").to_pylist()
+    assert rows == [{"reason": "no_cell", "reason_2": "no_cell", "reason_1": 3}] * 2
+
+
+def test_parquet_refuses_what_it_cannot_hold(catalog, tmp_path) -> None:
+    with open_catalog(catalog) as connection, pytest.raises(QueryError, match="interval"):
+        write_parquet(connection, "SELECT INTERVAL 1 DAY AS d", tmp_path / "d.parquet")
+    assert not (tmp_path / "d.parquet").exists()
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.json"])
+def test_an_answer_that_breaks_off_leaves_no_file(catalog, monkeypatch, name) -> None:
+    monkeypatch.chdir(catalog.parents[2])
+    breaks = "SELECT if(range = 250_000, error('too far'), range) AS n FROM range(300_000)"
+    done = CliRunner().invoke(app, ["query", breaks, "--run", "r", "-o", name])
+    assert (done.exit_code, done.output) == (1, "hinpaint: Invalid Input Error: too far\n")
+    assert [path.name for path in Path().iterdir()] == ["results"]
+
+
+def test_pipes_are_written_as_they_are(catalog, tmp_path) -> None:
+    reader, writer = os.pipe()
+    done = CliRunner().invoke(
+        app, ["query", "SELECT 1 AS n", "--catalog", str(catalog), "--format", "csv", "-o", f"/dev/fd/{writer}"]
+    )
+    os.close(writer)
+    with os.fdopen(reader) as handle:
+        assert (done.exit_code, handle.read()) == (0, "n\n1\n")
+
+
+@pytest.mark.parametrize("n_rows", [10, 10_000])
+def test_a_reader_that_stops_early_ends_the_command_quietly(catalog, n_rows) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = ["query", f"FROM range({n_rows})", "--catalog", str(catalog), "--format", "csv"]
+    script = f"from hinpaint.cli import app; app({words})"
+    done = subprocess.run([sys.executable, "-c", script], stdout=writer, stderr=subprocess.PIPE, check=False)  # noqa: S603
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
 
 
 def test_tables_explain_themselves(catalog, monkeypatch) -> None:
