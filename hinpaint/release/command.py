@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
+from hinpaint.catalog.query import MAX_TABLE_ROWS
 from hinpaint.release.versions import TOLERANCE_A, ReleaseError, level_of
 from hinpaint.terminal import fail, stdout
 
@@ -51,6 +52,8 @@ def _print_table(changes: "Iterable[EntryChange]") -> Counter[str]:
     table = Table("entry", "change", "what", "moved (Å)", "action", "grade", "trial", "energy (eV)", "detail")
     for each in changes:
         counted[each.change] += 1
+        if table.row_count == MAX_TABLE_ROWS:
+            continue
         shift = "" if each.max_shift_a is None else f"{each.max_shift_a:.4f}"
         pairs = (
             _pair(each.action_before, each.action_after),
@@ -65,6 +68,8 @@ def _print_table(changes: "Iterable[EntryChange]") -> Counter[str]:
         terminal.print("no entry differs")
         return counted
     terminal.print(table)
+    if counted.total() > MAX_TABLE_ROWS:
+        terminal.print(f"more than {MAX_TABLE_ROWS} rows; use --format csv or json to see all")
     numbers = ", ".join(f"{n} {change}" for change, n in sorted(counted.items()))
     terminal.print(f"{counted.total()} entries differ: {numbers}; that is a {level_of(counted)} change")
     return counted

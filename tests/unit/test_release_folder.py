@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 from collections import Counter
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from typer.testing import CliRunner
 from hinpaint.catalog.query import ask, open_catalog
 from hinpaint.cli import app
 from hinpaint.crystal import Crystal
-from hinpaint.release.diff import compare
+from hinpaint.release.diff import EntryChange, compare
 from hinpaint.release.licences import refusal
 from hinpaint.release.pairing import source_diff
 from hinpaint.release.versions import ReleaseError, Version, advice, find_previous, level_of
@@ -162,6 +163,24 @@ def test_the_command_prints_exit_codes_like_diff(releases: tuple[Path, Path], mo
     link.symlink_to(releases[0].parent)
     monkeypatch.chdir(releases[0].parents[1])
     assert runner.invoke(app, ["diff", "1.0.0", "2.0.0", "--run", "r"]).exit_code == 1
+
+
+def test_a_long_table_ends_with_a_note_and_counts_all(monkeypatch: Any) -> None:
+    values = {field.name: None for field in fields(EntryChange)} | {
+        "entry_key": "k",
+        "columns": ("frac",),
+        "detail": "",
+    }
+    changes = [EntryChange(**values | {"change": change}) for change in ("added", "coordinates") for _ in range(600)]
+    monkeypatch.setattr("hinpaint.release.diff.compare", lambda *_: iter(changes))
+    table = CliRunner().invoke(app, ["diff", "a", "b"])
+    assert table.exit_code == 1
+    assert table.output.count("│ k ") == 1000
+    assert "more than 1000 rows; use --format csv or json to see all" in table.output
+    assert "1200 entries differ: 600 added, 600 coordinates; that is a major change" in table.output
+    for output, n_rows in (("csv", 1201), ("json", 1200)):
+        answer = CliRunner().invoke(app, ["diff", "a", "b", "--format", output]).output
+        assert (len(answer.splitlines()) if output == "csv" else len(json.loads(answer)["entries"])) == n_rows
 
 
 def test_a_version_that_is_too_low_is_refused_with_the_right_one(releases: tuple[Path, Path], tmp_path: Path) -> None:
