@@ -1,7 +1,8 @@
 """The command `hinpaint inpaint`."""
 
+import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -61,6 +62,8 @@ def inpaint(  # noqa: PLR0913, PLR0917 - the options of one command
     console = stdout()
     if trajectory is not None and sampler == "random":
         fail("--trajectory: random placement takes no way that could be written")
+    outputs = [path for path in (out, html, trajectory) if path is not None]
+    _check_writable(outputs)
     try:
         counts = _counts(n_missing)
         read = read_cif(source, element, counts[0] if counts else None)
@@ -73,16 +76,31 @@ def inpaint(  # noqa: PLR0913, PLR0917 - the options of one command
         chosen = choose(read, candidates, trials, tolerance, Grades(), name, sha256)
         texts = {out: completed_cif(read, chosen)}
         texts |= {html: page(read, candidates, chosen, tools)} if html else {}
-        if trajectory is not None:
-            job = jobs_of(read, trials)[chosen.candidate.trial]
-            write_trajectory(trajectory, job, tools.sampler, seed, tools.model)
     except (CannotCompleteError, ConfigError, ModelError, PotentialError) as error:
         fail(error)
     print_decision(console, chosen)
-    for path, text in texts.items():
-        write_atomic(path, partial(_write, text))
-    written = ", ".join(str(path) for path in (out, html, trajectory) if path is not None)
-    typer.echo(f"trial {chosen.candidate.trial} written to {written}")
+    try:
+        for path, text in texts.items():
+            write_atomic(path, partial(_write, text))
+        if trajectory is not None:
+            job = jobs_of(read, trials)[chosen.candidate.trial]
+            write_trajectory(trajectory, job, tools.sampler, seed, tools.model)
+    except OSError as error:
+        fail(error)
+    typer.echo(f"trial {chosen.candidate.trial} written to {', '.join(map(str, outputs))}")
+
+
+def _check_writable(paths: Iterable[Path]) -> None:
+    """Say before anything is computed that it could not be saved; folders that are missing will be made."""
+    try:
+        for path in paths:
+            folder = next(each for each in path.absolute().parents if each.exists())
+            if path.is_dir():
+                fail(f"{path} is a folder; name a file")
+            if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
+                fail(f"{path} cannot be written: {folder} is no folder that you may write to")
+    except OSError as error:  # a folder that may not be searched, a name that is too long
+        fail(error)
 
 
 def _write(text: str, handle: IO[bytes]) -> None:

@@ -1,8 +1,11 @@
 """A CIF becomes a host and a number of sites to place."""
 
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
+from hinpaint.block import Block
+from hinpaint.config import Element, parse_block
 from hinpaint.crystal import Crystal
 from hinpaint.deciding.decision import COUNT_UNSURE
 from hinpaint.evidence import Evidence, weigh
@@ -13,6 +16,12 @@ from hinpaint.sources.records import ParsedRecord
 from hinpaint.whynot import EXPLANATIONS, Reason, Stop
 
 _DISORDER = (Reason.DISORDERED_HOST, Reason.DISORDERED_HYDROGEN)
+
+
+class _Asked(Block):
+    """What the user asks for is held to the rules of a configuration."""
+
+    element: Element
 
 
 class CannotCompleteError(Exception):
@@ -77,9 +86,14 @@ def read_cif(path: Path, element: str, n_missing: int | None) -> Read:
         n_missing: sites to place in the cell; None to take it from the record.
 
     Raises:
-        CannotCompleteError: unreadable, disordered, contradictory, or nothing is missing.
+        ConfigError: there is no such element.
+        CannotCompleteError: no single CIF, unreadable, disordered, contradictory, or nothing is missing.
     """
-    (raw,) = read_files(path, path.suffix.lower())
+    parse_block(_Asked, {"element": element})
+    files = list(islice(read_files(path, path.suffix.lower()), 2))  # an archive may hold none, or millions
+    if len(files) != 1:
+        raise CannotCompleteError(f"{path.name} is no single CIF; a database is read by snakemake")
+    (raw,) = files
     if raw.stop is not None or raw.text is None:
         raise CannotCompleteError(explain(raw.stop or Stop(Reason.UNREADABLE)))
     record = parse_record("cif", raw.text)

@@ -8,7 +8,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from hinpaint.cli import app
 from hinpaint.config import Config, Grades, load_config
 from hinpaint.deciding.judging import SHARD_TABLES, join, judge
 from hinpaint.placements import host_operations
@@ -146,3 +148,26 @@ def test_the_page_draws_the_candidate(read: Read, candidates: list[Candidate], t
     chosen = choose(read, candidates, 4, 1.0, Grades(), "p", "m")
     text = page(read, candidates, chosen, tools)
     assert re.findall(r'"number":(\d),[^{}]*"outcome":"candidate"', text) == ["1"]
+
+
+def test_what_fails_while_it_is_saved_ends_in_one_line_after_the_structure_is_saved(
+    read: Read, candidates: list[Candidate], tiny_model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tools = Tools(Sampler(n_steps=2), tiny_model, SimpleNamespace(name="p"), Relax(), 0)
+    monkeypatch.setattr("hinpaint.single.command._tools", lambda *_: tools)
+    monkeypatch.setattr("hinpaint.single.command._candidates", lambda *_: (read, candidates))
+    trajectory = tmp_path / ("t" * 250)  # a name that a temporary file's is too long for
+    words = [
+        "inpaint",
+        str(PORTLANDITE),
+        "-o",
+        str(tmp_path / "x.cif"),
+        "--trajectory",
+        str(trajectory),
+        "--trials",
+        "4",
+    ]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 1
+    assert re.fullmatch("hinpaint: .*name too long.*", done.output.splitlines()[-1])
+    assert [path.name for path in tmp_path.iterdir()] == ["x.cif"]
