@@ -1,7 +1,7 @@
 """The tables of a system -> its row: rates, costs, and what the figures show."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ RMSD_EDGES = np.round(np.linspace(0.0, 1.0, 41), 3)
 """Edges of the histogram of displacements, ångström."""
 MISSING = {"1": 1, "2": 2, "3-4": 4, "5-8": 8, "9-16": 16, "17+": 10**9}
 """Groups of the number of missing sites, by the largest number in them."""
+SIZES = {"up to 12": 12, "13-19": 19, "20-29": 29, "30-39": 39, "40-49": 49, "50-64": 64, "65+": 10**9}
+"""Groups of the number of sites in the cell, by the largest number in them."""
 MIXED = "mixed"
 """Group of the entries whose missing hydrogen is of several kinds."""
 
@@ -100,7 +102,8 @@ def collect(benchmark: Benchmark, system: System) -> dict[str, Any]:
         "trials": system.trials, "n_entries": len(keys), "max_sites": _largest(tasks),
         "rates": rates, "cost": _cost(folder, config), "rmsd": {"raw": _rmsd(folder, config, "raw")},
         "by_kind": _groups(shares["match_raw"], _by_kind(tasks, keys), config.les.bootstrap),
-        "by_missing": _groups(shares["match_raw"], _by_missing(tasks, keys), config.les.bootstrap),
+        "by_missing": _groups(shares["match_raw"], _by_number(tasks, keys, _missing, MISSING), config.les.bootstrap),
+        "by_size": _groups(shares["match_raw"], _by_number(tasks, keys, _sites, SIZES), config.les.bootstrap),
         "relaxed": _relaxed(folder, config, system),
     }  # fmt: skip
 
@@ -252,11 +255,22 @@ def _by_kind(tasks: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[st
     return {kind: np.array([kinds[key] == kind for key in keys]) for kind in (*KINDS, MIXED)}
 
 
-def _by_missing(tasks: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> dict[str, BoolArray]:
-    n_unknown = {task["entry_key"]: task["n_unknown"] for task in tasks}
-    counts = np.array([n_unknown[key] for key in keys])
-    group = np.searchsorted(list(MISSING.values()), counts)
-    return {name: group == number for number, name in enumerate(MISSING)}
+def _by_number(
+    tasks: Sequence[Mapping[str, Any]], keys: Sequence[str], number: Callable[[Mapping[str, Any]], int],
+    groups: Mapping[str, int],
+) -> dict[str, BoolArray]:  # fmt: skip
+    """For each group the entries whose number lies in it; groups go by the largest number in them."""
+    counts = {task["entry_key"]: number(task) for task in tasks}
+    found = np.searchsorted(list(groups.values()), [counts[key] for key in keys])
+    return {name: found == position for position, name in enumerate(groups)}
+
+
+def _missing(task: Mapping[str, Any]) -> int:
+    return int(task["n_unknown"])
+
+
+def _sites(task: Mapping[str, Any]) -> int:
+    return len(task["host_species"]) + _missing(task)
 
 
 def _groups(values: FloatArray, members: Mapping[str, BoolArray], samples: int) -> dict[str, Any]:
@@ -272,7 +286,7 @@ def _shards(folder: Path, config: Config, before: str = "") -> list[Path]:
 
 
 def _largest(tasks: Sequence[Mapping[str, Any]]) -> int:
-    return max((len(task["host_species"]) + task["n_unknown"] for task in tasks), default=0)
+    return max(map(_sites, tasks), default=0)
 
 
 def _rounded(found: Any) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
+from statistics import mode
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
 
-from hinpaint.benchmark.collecting import MISSING, MIXED
+from hinpaint.benchmark.collecting import MISSING, MIXED, SIZES
 from hinpaint.benchmark.results import rate
 from hinpaint.catalog.chemistry import KINDS
 from hinpaint.files import write_atomic
@@ -20,9 +21,9 @@ from hinpaint.pages.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 Row = Mapping[str, Any]
 Part = Callable[[Row], Row | None]
 
-_BLACK, _SKY = "#222222", "#56b4e9"
-_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, _SKY, _BLACK)
-_MARKERS = "osD^vPX"
+_BLACK, _SKY, _BROWN, _TEAL, _OLIVE = "#222222", "#56b4e9", "#8c564b", "#00868b", "#9a8700"
+_COLOURS = (BLUE, ORANGE, GREEN, RED, PURPLE, _SKY, _BLACK, _BROWN, _TEAL, _OLIVE)
+_MARKERS = "osD^vPX<>h"
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none", "svg.hashsalt": "hinpaint", "font.family": "sans-serif", "font.size": 9.5,
     "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True,
@@ -86,7 +87,11 @@ def _trials(found: Row) -> Figure | None:
 
 def _displacement(found: Row) -> Figure | None:
     """How far placed hydrogen lies from its place in trials that match."""
-    wanted: tuple[tuple[str, Part], ...] = (("unrelaxed", _raw_distances), ("hydrogen relaxed", _relaxed_distances))
+    comparable = _comparable(found)
+    wanted: tuple[tuple[str, Part], ...] = (
+        ("unrelaxed", lambda row: row["rmsd"]["raw"] if row["name"] in comparable else None),
+        ("hydrogen relaxed", _relaxed_distances),
+    )
     drawn = []
     for title, part in wanted:
         rows = [(row, values) for row in _leading(found, part) if (values := part(row))]
@@ -110,11 +115,14 @@ def _displacement(found: Row) -> Figure | None:
     return _finish(figure, panels, note="dashed: median; last bin: 0.975 Å and more")
 
 
-def _grouped(key: str, order: Sequence[str], label: str) -> Callable[[Row], Figure | None]:
+def _grouped(
+    key: str, order: Sequence[str], label: str, *, largest_cells: bool = False
+) -> Callable[[Row], Figure | None]:
     """A figure of the raw match of one trial by groups of entries."""
 
     def draw(found: Row) -> Figure | None:
-        rows = [row for row in _leading(found) if row[key]]
+        comparable = _comparable(found, largest_cells=largest_cells)
+        rows = _leading(found, lambda row: row.get(key) if row["name"] in comparable else None)
         if not rows:
             return None
         names = [name for name in order if any(name in row[key] for row in rows)]
@@ -142,6 +150,7 @@ FIGURES: dict[str, Callable[[Row], Figure | None]] = {
     "displacement": _displacement,
     "chemistry": _grouped("by_kind", (*KINDS, MIXED), "what the missing hydrogen is bound to"),
     "missing": _grouped("by_missing", tuple(MISSING), "missing sites in the primitive cell"),
+    "sizes": _grouped("by_size", tuple(SIZES), "sites in the primitive cell", largest_cells=True),
 }
 """Each figure by its name."""
 
@@ -229,11 +238,6 @@ def _whole(row: Row) -> Row | None:
     return row
 
 
-def _raw_distances(row: Row) -> Row | None:
-    found: Row | None = row["rmsd"]["raw"]
-    return found
-
-
 def _relaxed_distances(row: Row) -> Row | None:
     found: Row | None = (row["relaxed"] or {}).get("rmsd")
     return found
@@ -271,10 +275,26 @@ def _leading(found: Row, part: Part | None = None, first: str = "n_entries") -> 
     return [best[name] for name in dict.fromkeys(map(_method, found["systems"])) if name in best]
 
 
+def _comparable(found: Row, *, largest_cells: bool = False) -> frozenset[str]:
+    """Names of the systems whose cells go as far as those of most systems, or of those whose cells go furthest.
+
+    Rates of small cells and of all cells do not compare.
+    """
+    reach = {row["name"]: int(np.searchsorted(list(SIZES.values()), row["max_sites"])) for row in found["systems"]}
+    furthest_first = sorted(reach.values(), reverse=True)
+    wanted = furthest_first[0] if largest_cells else mode(furthest_first)
+    return frozenset(name for name, each in reach.items() if each == wanted)
+
+
 def _of_one_set(rows: Sequence[Row]) -> list[Row]:
-    """Systems of the largest set of entries, one for each number of steps: only these may be joined by a line."""
-    largest = max(row["n_entries"] for row in rows)
-    return list({row["n_steps"]: row for row in rows if row["n_entries"] == largest}.values())
+    """Systems of one set of entries, one for each number of steps: only these may be joined by a line.
+
+    Of several sets the one with the longest line, then with most entries.
+    """
+    lines: dict[int, dict[int, Row]] = {}
+    for row in rows:
+        lines.setdefault(row["n_entries"], {})[row["n_steps"]] = row
+    return list(max(lines.items(), key=lambda line: (len(line[1]), line[0]))[1].values())
 
 
 def _n_steps(row: Row) -> int:

@@ -201,7 +201,8 @@ def made_results() -> dict[str, Any]:
     rmsd = {"n": 10, "median_a": 0.0512, "p95_a": 0.2, "histogram": [5, 3, 2] + [0] * 37}
     pick = dict.fromkeys(("lowest", "oracle", "random"), group)
     base = {"sampler": "td", "model": "td-small", "settings": {}, "n_entries": 40, "max_sites": 19,
-            "rmsd": {"raw": rmsd}, "by_kind": {"OH": group, "hydride": group}, "by_missing": {"1": group}}  # fmt: skip
+            "rmsd": {"raw": rmsd}, "by_kind": {"OH": group, "hydride": group}, "by_missing": {"1": group},
+            "by_size": {"up to 12": group, "13-19": group}}  # fmt: skip
     systems = [
         {**base, "name": f"td-{n}", "label": f"TD, {n} steps", "n_steps": n, "trials": 1, "relaxed": None,
          "rates": [made_rate("match_raw", 1, 0.123 + n / 1000), made_rate("strict_raw", 1, 0.2)],
@@ -268,6 +269,21 @@ def test_figures_of_systems_that_cover_different_groups(tmp_path: Path) -> None:
     text = (tmp_path / "missing.svg").read_text()
     assert text.index("n = 20") < text.index("17+")
     assert text.index(">2<") < text.index(">17+<")
+
+
+def test_rates_of_other_cell_sizes_are_kept_apart(tmp_path: Path) -> None:
+    found = made_results()
+    larger = {**found["systems"][1], "name": "td-all", "label": "TD, 50 steps, to 64 sites", "n_entries": 900,
+              "max_sites": 64, "by_kind": {"NH": found["systems"][1]["by_kind"]["OH"]}}  # fmt: skip
+    larger["by_size"] = {"50-64": larger["by_missing"]["1"]}
+    found["systems"].append(larger)
+    assert draw_all(found, tmp_path) == list(FIGURES)
+    kinds, sizes, steps = ((tmp_path / f"{name}.svg").read_text() for name in ("chemistry", "sizes", "steps"))
+    assert ">hydride<" in kinds
+    assert ">NH<" not in kinds
+    assert "to 64 sites" in sizes
+    assert "renoise" not in sizes
+    assert "40 entries" in steps
 
 
 def test_figure_without_anything_to_show_says_so(tmp_path: Path) -> None:
