@@ -2,8 +2,8 @@
 
     python tests/bench/catalog.py --scratch FOLDER [--shards 1000] [--rows 10000]
 
-Every shard holds `rows` rows of each of trials, relaxed (full level) and matches (full level): 100 entries with 100
-trials each at the defaults, so 10 million trial rows and as many relaxations and comparisons. Decisions of a tenth of
+Every shard holds `rows` rows of each of trials, relaxed (full level), matches (full level) and arrangements: 100 entries with
+100 trials each at the defaults, so 10 million trial rows and as many relaxations and comparisons. Decisions of a tenth of
 the trials are not what is measured; `chemistry` and `les_entry` have one row an entry.
 """
 
@@ -24,7 +24,7 @@ from synthetic import filled, lists
 from hinpaint.catalog import build
 from hinpaint.catalog.query import ask, open_catalog
 from hinpaint.store import write_table
-from hinpaint.tables import ALL_TABLES, CHEMISTRY, LES_ENTRY, MATCHES, RELAXED, TRIALS
+from hinpaint.tables import ALL_TABLES, ARRANGEMENTS, CHEMISTRY, LES_ENTRY, MATCHES, RELAXED, TASKS, TRIALS
 
 _TRIALS_PER_ENTRY = 100
 _N_PLACED = 4
@@ -62,11 +62,14 @@ def write_shard(folder: Path, shard: int, n_rows: int) -> None:
                   "frac": lists(np.full(n_rows, 3 * _N_SITES), pa.array(rng.random(n_rows * 3 * _N_SITES)))},
         MATCHES: {"entry_key": keys, "trial": trial, "level": full, "matched": pa.array(matched),
                   "delta_e_mev_per_atom": pa.array(rng.normal(0, 20, n_rows))},
+        ARRANGEMENTS: {"entry_key": keys, "trial": trial},
     }  # fmt: skip
     counts = pa.array(np.full(n_entries, _TRIALS_PER_ENTRY, np.int32))
     found = pa.array(matched.reshape(n_entries, -1).sum(axis=1).astype(np.int32))
     candidate = pa.repeat(pa.scalar(7, pa.int32()), n_entries)
+    places = lists(np.full(n_entries, 3 * _N_PLACED), pa.array(rng.random(n_entries * 3 * _N_PLACED)))
     by_entry = {
+        TASKS: {"entry_key": names, "reference_frac": places},  # of no element, so that chemistry stays as it is given
         CHEMISTRY: {"entry_key": names, "kind": pa.array(rng.choice(_KINDS, n_entries))},
         LES_ENTRY: {"entry_key": names, "n_trials": counts, "n_les": found, "released_trial": candidate},
     }  # fmt: skip
