@@ -60,12 +60,12 @@ with DFT's word.
 
 """
 _RATES = """\
-Any-of-k rates over the entries with a reference, with 95 % bootstrap intervals. A trial counts for LES when it matches
-the reference (`structural`) or is lower in energy (`lower`) and no gate stops it; `les_ungated` ignores the gates.
-`match_raw` and `match_h_only` are matches as placed and with the placed sites relaxed, `strict_` asks that every site lies
-near its true place on the fixed host, `released_les` is LES of the candidate alone, and `chance_` rows are random placement
-through the same chain. `gated` and `failed` are shares of the trials: kept from counting by a plausibility gate, and without
-a converged full relaxation.
+Any-of-k rates over the entries with a reference, with 95 % bootstrap intervals. A trial counts for LES when it
+matches the reference (`structural`) or is lower in energy (`lower`) and no gate stops it; `les_ungated` ignores the
+gates. `match_raw` and `match_h_only` are matches as placed and with the placed sites relaxed, `strict_` asks that
+every site lies near its true place on the fixed host, `released_les` is LES of the candidate alone, and `chance_`
+rows are random placement through the same chain. `gated` and `failed` are shares of the trials: kept from counting by
+a plausibility gate, and without a converged full relaxation.
 
 """
 

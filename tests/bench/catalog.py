@@ -2,9 +2,9 @@
 
     python tests/bench/catalog.py --scratch FOLDER [--shards 1000] [--rows 10000]
 
-Every shard holds `rows` rows of each of trials, relaxed (full level), matches (full level) and arrangements: 100 entries with
-100 trials each at the defaults, so 10 million trial rows and as many relaxations and comparisons. Decisions of a tenth of
-the trials are not what is measured; `chemistry` and `les_entry` have one row an entry.
+Every shard holds `rows` rows of each of trials, relaxed (full level), matches (full level) and arrangements: 100
+entries with 100 trials each at the defaults, so 10 million trial rows and as many relaxations and comparisons.
+Decisions of a tenth of the trials are not what is measured; `chemistry` and `les_entry` have one row an entry.
 """
 
 import argparse
