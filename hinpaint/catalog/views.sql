@@ -109,7 +109,8 @@ FROM trials t JOIN tasks k ON k.entry_key = t.entry_key AND k.reference_frac IS 
 -- a trial that could not be placed or relaxed has no rows there, and counts as a failure
 LEFT JOIN matches m ON m.entry_key = t.entry_key AND m.trial = t.trial AND m.level = (SELECT level FROM last)
 LEFT JOIN relaxed f ON f.entry_key = t.entry_key AND f.trial = t.trial AND f.level = (SELECT level FROM last)
-LEFT JOIN arrangements a ON a.entry_key = t.entry_key AND a.trial = t.trial;
+LEFT JOIN (SELECT entry_key, trial, gate FROM arrangements WHERE gate IS NOT NULL) a
+    ON a.entry_key = t.entry_key AND a.trial = t.trial;
 COMMENT ON VIEW trial_verdicts IS 'each trial of an entry with a reference at the last level of relaxation, controls (trial < -1) included';
 
 CREATE MACRO les_at(tolerance) AS TABLE
