@@ -13,7 +13,7 @@ from hinpaint.release.blocks import (
     write_angles,
 )
 from hinpaint.release.completion import Completion, write_provenance
-from hinpaint.release.formula import close_formula, deuterium_count, released_counts
+from hinpaint.release.formula import close_formula, released_counts
 from hinpaint.release.sites import edit_sites, read_site_table, sites_given_way, write_site_table
 from hinpaint.release.symmetry import Placement, to_operators
 from hinpaint.sources.records import ParsedRecord
@@ -69,7 +69,7 @@ def complete_cif(source_text: str, record: ParsedRecord, completion: Completion,
         replace_symmetry(block, placement)
     write_angles(block)
     counts = released_counts(record, given_way, completion.element, len(placement.frac))
-    close_formula(block, record, counts, {completion.element: symbol}, deuterium_count(record, given_way))
+    close_formula(block, record, counts, {completion.element: symbol}, given_way)
     write_provenance(block, completion, placement)
     return header(source_text) + document.as_string(style())
 

@@ -30,7 +30,7 @@ def released_counts(record: ParsedRecord, given_way: frozenset[int], element: st
     return {name: count for name, count in counts.items() if count > 0}
 
 
-def deuterium_count(record: ParsedRecord, given_way: frozenset[int]) -> float:
+def _deuterium_count(record: ParsedRecord, given_way: frozenset[int]) -> float:
     """Deuterium atoms among the sites of the cell that stay; none where the record has tritium, which counts alike."""
     if record.formula is not None and record.formula.has_tritium:
         return 0.0
@@ -39,8 +39,9 @@ def deuterium_count(record: ParsedRecord, given_way: frozenset[int]) -> float:
 
 
 def close_formula(
-    block: cif.Block, record: ParsedRecord, counts: Mapping[str, float], symbols: Mapping[str, str], n_deuterium: float
-) -> None:
+    block: cif.Block, record: ParsedRecord, counts: Mapping[str, float], symbols: Mapping[str, str],
+    given_way: frozenset[int],
+) -> None:  # fmt: skip
     """Make formula and number of formula units agree with the sites.
 
     A formula that closes stays as the source wrote it. What is replaced, the weight included, is kept in
@@ -51,12 +52,13 @@ def close_formula(
         record: the source.
         counts: atoms in the released cell by element.
         symbols: how elements are written where not by their own symbol: ``{"H": "D"}``.
-        n_deuterium: how many of the hydrogen atoms are deuterium, where hydrogen is written as H.
+        given_way: sites of the source that placed ones replace; the deuterium among the others stays deuterium.
     """
     declared = record.formula.counts if record.formula is not None else {}
     units = formula_units(declared, counts)
     if units is None:
         units = record.z or _largest_divisor(counts)
+        n_deuterium = _deuterium_count(record, given_way)
         if n_deuterium and "H" in counts and symbols.get("H", "H") == "H":
             counts = {**counts, "H": counts["H"] - n_deuterium, "D": n_deuterium}
         unit = {name: count / units for name, count in counts.items()}

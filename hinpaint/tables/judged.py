@@ -35,9 +35,8 @@ LES_SUMMARY = table(
         TEXT,
         "les, structural, lower, les_ungated (gates ignored), match_raw, match_h_only, strict_raw, strict_h_only, "
         "released_les, chance_les, chance_match_raw or chance_match_h_only; gated and failed: shares of the trials "
-        "that a plausibility gate "
-        "kept from counting, and that have no converged full relaxation, at k = 1. With a verification also: "
-        "released_les_confirmed (LES of the "
+        "that a plausibility gate kept from counting, and that have no converged full relaxation, at k = 1. With a "
+        "verification also: released_les_confirmed (LES of the "
         "candidate where energy counts only if DFT has confirmed it: unverified entries count as failures), "
         "released_les_not_refuted (they count as the potential has it), released_les_expected (each energetic match "
         "counts by the share that DFT confirms), and over the verified energetic matches dft_confirmed, dft_refuted, "
