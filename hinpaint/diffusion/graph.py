@@ -1,6 +1,6 @@
 """Batches of crystals and their periodic interaction graphs, built on any device without compiled extensions."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal, Self
 
 import numpy as np
@@ -53,6 +53,10 @@ class Batch:
     def with_frac(self, frac: Tensor) -> Self:
         """Return the same batch with other fractional coordinates, (n_sites, 3)."""
         return replace(self, frac=frac)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the same batch on a device."""
+        return type(self)(**{each.name: getattr(self, each.name).to(device) for each in fields(self)})
 
     @property
     def n_crystals(self) -> int:

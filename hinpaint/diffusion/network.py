@@ -1,6 +1,7 @@
 """The score network: MatterGen's GemNetT with one noise level per site."""
 
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, ClassVar, cast
 
 import torch
@@ -94,11 +95,15 @@ class ScoreNetwork(nn.Module):
             (n_sites, 3) score times standard deviation, in fractional coordinates; exactly 0 on sites not wanted.
         """
         wanted = t > 0 if wanted is None else wanted
-        forces = self._forces(batch, self.graph(batch, neighbourhood), self.noise_level_encoding(t), wanted)
-        inverse = torch.linalg.inv(batch.lattice)
-        if self.settings.scale_output:
-            inverse = inverse * torch.linalg.det(batch.lattice).abs().pow(1 / 3)[:, None, None]
-        return torch.einsum("ni,nij->nj", forces, inverse[batch.crystal])
+        single = partial(torch.autocast, batch.frac.device.type, enabled=False)
+        with single():  # products with a lattice lose hundredths of an ångström in bfloat16
+            graph, level = self.graph(batch, neighbourhood), self.noise_level_encoding(t)
+        forces = self._forces(batch, graph, level, wanted)
+        with single():
+            inverse = torch.linalg.inv(batch.lattice)
+            if self.settings.scale_output:
+                inverse = inverse * torch.linalg.det(batch.lattice).abs().pow(1 / 3)[:, None, None]
+            return torch.einsum("ni,nij->nj", forces, inverse[batch.crystal])
 
     def _forces(self, batch: Batch, graph: Graph, noise_level: Tensor, wanted: Tensor) -> Tensor:
         """Cartesian output vectors of the wanted sites, (n_sites, 3): the pass through GemNetT's own layers."""

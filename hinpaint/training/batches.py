@@ -1,13 +1,16 @@
 """Batches of a training: which structures a step sees, and what is hidden in each of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
 
 from hinpaint.crystal import Crystal
 from hinpaint.training.dataset import HYDROGEN, TrainingSet
+from hinpaint.training.loss import Example
 from hinpaint.training.settings import TrainingSettings
 
 
@@ -27,20 +30,18 @@ class BatchSampler:
     settings: TrainingSettings
     rank: int = 0
 
+    @cached_property
     def pools(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Indices of the structures with and without hydrogen that may be drawn."""
         small = self.data.sizes <= self.settings.max_structure_sites
         hydrogen = self.data.with_element(HYDROGEN)
         return np.flatnonzero(small & hydrogen), np.flatnonzero(small & ~hydrogen)
 
-    def draw(
-        self, step: int, pools: tuple[NDArray[np.int64], NDArray[np.int64]]
-    ) -> tuple[list[Crystal], np.random.Generator]:
+    def draw(self, step: int) -> tuple[list[Crystal], np.random.Generator]:
         """Draw the batch of a step.
 
         Args:
             step: number of the optimiser step.
-            pools: what :meth:`pools` returned.
 
         Returns:
             Crystals with at least one hidden site each, and the generator to go on with (noise, times).
@@ -52,7 +53,7 @@ class BatchSampler:
         crystals: list[Crystal] = []
         total = 0
         while True:
-            wanted, other = pools if rng.random() < settings.hydrogen_share else pools[::-1]
+            wanted, other = self.pools if rng.random() < settings.hydrogen_share else self.pools[::-1]
             pool = wanted if len(wanted) else other
             index = int(pool[rng.integers(len(pool))])
             size = int(self.data.sizes[index])
@@ -67,6 +68,29 @@ class BatchSampler:
                 hidden = hide_independently(len(numbers), settings.p_known, rng)
             crystals.append(self.data.crystal(index, hidden))
             total += size
+
+
+@dataclass(frozen=True)
+class Steps(Dataset[Example]):
+    """The batch of every step, by its number."""
+
+    sampler: BatchSampler
+
+    def __getitem__(self, step: int) -> Example:
+        crystals, rng = self.sampler.draw(step)
+        return Example.draw(crystals, self.sampler.settings, rng)
+
+
+def examples(sampler: BatchSampler, first: int, workers: int = 0) -> Iterator[Example]:
+    """Batches of the steps from ``first`` to the end of the schedule.
+
+    Args:
+        sampler: what decides them.
+        first: number of the first step.
+        workers: processes that draw ahead, so that a GPU does not wait; 0 draws when a batch is asked for.
+    """
+    steps = range(first, sampler.settings.steps)
+    return iter(DataLoader(Steps(sampler), batch_size=None, sampler=steps, num_workers=workers))
 
 
 def hide_element(numbers: Sequence[int] | NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.bool_]:

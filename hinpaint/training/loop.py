@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from hinpaint.training.batches import BatchSampler
+from hinpaint.training.batches import BatchSampler, examples
 from hinpaint.training.dataset import TrainingSet
 from hinpaint.training.loss import denoising_loss
 from hinpaint.training.replicas import Replicas
@@ -21,7 +22,7 @@ _SAY_EVERY = 50
 def train(
     data: TrainingSet, settings: TrainingSettings, folder: Path, device: str = "cpu",
     say: Callable[[str], None] = print, stop: Callable[[], bool] = lambda: False,
-    validation: Validation | None = None, replicas: Replicas | None = None,
+    validation: Validation | None = None, replicas: Replicas | None = None, workers: int = 0,
 ) -> TrainingState:  # fmt: skip
     """Train, or go on with the training found in ``folder``.
 
@@ -35,6 +36,7 @@ def train(
         stop: asked after every step; once it says yes, the state is written and the training ends there.
         validation: structures with known answers, on which the averaged weights are measured now and then.
         replicas: the processes that train together; by default this one alone.
+        workers: processes that draw batches ahead; they do not change the batches.
 
     Returns:
         The final state; ``step`` is below ``settings.steps`` when it was stopped.
@@ -45,17 +47,14 @@ def train(
     """
     replicas = replicas or Replicas()
     torch.manual_seed(settings.seed)
-    sampler = BatchSampler(data, settings, replicas.rank)
-    pools = sampler.pools()
     # Every process starts from the weights of the first one's batch.
     state = start(BatchSampler(data, settings), settings, device)
     kept = TrainingFolder(folder, settings, data, validation, replicas.count, device)
     kept.read_into(state)
     clock, losses = _Clock(state), []
-    while state.step < settings.steps:
-        crystals, rng = sampler.draw(state.step, pools)
-        loss = _step(state, denoising_loss(state.network, crystals, settings, rng), settings, replicas)
-        total, seen, asked = replicas.sum([loss, len(crystals), stop()], device)
+    for example in examples(BatchSampler(data, settings, replicas.rank), state.step, workers):
+        loss = _step(state, denoising_loss(state.network, example.to(device), settings), settings, replicas)
+        total, seen, asked = replicas.sum([loss, example.batch.n_crystals, stop()], device)
         losses.append(total / replicas.count)
         state.samples += int(seen)
         state.seconds = clock.seconds
@@ -96,9 +95,8 @@ def _step(state: TrainingState, loss: torch.Tensor, settings: TrainingSettings, 
 def _average(state: TrainingState, decay: float) -> None:
     """Move the averaged weights; the decay grows in over the first steps so that the start is forgotten."""
     current = min(decay, (1 + state.step) / (10 + state.step))
-    pairs = zip(state.average.parameters(), state.network.parameters(), strict=True)
-    for mean, value in pairs:
-        mean.lerp_(value, 1 - current)
+    move = get_ema_multi_avg_fn(current)  # type: ignore[no-untyped-call]
+    move(list(state.average.parameters()), list(state.network.parameters()), state.step)
 
 
 def _validate(

@@ -1,6 +1,8 @@
 """Denoising score matching: the loss of a batch of structures."""
 
 import math
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import torch
@@ -14,27 +16,47 @@ from hinpaint.diffusion.network import ScoreNetwork
 from hinpaint.training.settings import TrainingSettings
 
 
-def denoising_loss(
-    network: ScoreNetwork, crystals: list[Crystal], settings: TrainingSettings, rng: np.random.Generator
-) -> Tensor:
+@dataclass(frozen=True)
+class Example:
+    """What one step sees, drawn on the CPU.
+
+    Attributes:
+        batch: clean structures; hidden sites are those not known.
+        times: (n_crystals,) noise times.
+        noise: (n_sites, 3) standard normal numbers.
+    """
+
+    batch: Batch
+    times: Tensor
+    noise: Tensor
+
+    @classmethod
+    def draw(cls, crystals: list[Crystal], settings: TrainingSettings, rng: np.random.Generator) -> Self:
+        """Draw one time a crystal and the noise of structures."""
+        batch = Batch.build(crystals)
+        times = torch.tensor(rng.uniform(*settings.times, size=len(crystals)), dtype=torch.float32)
+        noise = torch.tensor(rng.standard_normal((len(batch.frac), 3)), dtype=torch.float32)
+        return cls(batch, times, noise)
+
+    def to(self, device: torch.device | str) -> Self:
+        """Return the same on a device."""
+        return type(self)(self.batch.to(device), self.times.to(device), self.noise.to(device))
+
+
+def denoising_loss(network: ScoreNetwork, example: Example, settings: TrainingSettings) -> Tensor:
     """Loss of one batch: mean squared error of the predicted noise over the noised sites.
 
     Args:
         network: score network.
-        crystals: clean structures; hidden sites are those not known.
+        example: structures, times and noise, on the network's device.
         settings: conditioning, process, time of known sites, weighting.
-        rng: draws one time a crystal and the noise.
 
     Returns:
         Scalar loss.
     """
-    device = next(network.parameters()).device
-    batch = Batch.build(crystals, device)
-    drawn = rng.uniform(*settings.times, size=len(crystals))
-    times = torch.tensor(drawn, dtype=torch.float32, device=device)
-    noise = torch.tensor(rng.standard_normal((len(batch.frac), 3)), dtype=torch.float32, device=device)
+    batch, times = example.batch, example.times
     noised = ~batch.known if settings.conditioning == "td" else torch.ones_like(batch.known)
-    predicted, target = predict(network, batch, times, noise, noised, settings)
+    predicted, target = predict(network, batch, times, example.noise, noised, settings)
     if not settings.sigma_power:
         return mse_loss(predicted, target)
     weight = sigma_weight(settings.process, times[batch.crystal][noised], settings.sigma_power)

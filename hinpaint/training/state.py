@@ -173,7 +173,7 @@ def start(sampler: BatchSampler, settings: TrainingSettings, device: str) -> Tra
     """
     network = ScoreNetwork(settings.network).to(device)
     if settings.start_from is None:
-        crystals, rng = sampler.draw(_FIRST_BATCH, sampler.pools())
+        crystals, rng = sampler.draw(_FIRST_BATCH)
         batch = Batch.build(crystals, device)
         times = torch.tensor(rng.random(len(batch.frac)), dtype=torch.float32, device=device)
         fit_scale_factors(network, batch, times)

@@ -13,7 +13,7 @@ from hinpaint.diffusion.network import ScoreNetwork
 from hinpaint.training.batches import BatchSampler, hide_element, hide_independently
 from hinpaint.training.dataset import TrainingSet
 from hinpaint.training.loop import train
-from hinpaint.training.loss import denoising_loss, sigma_weight
+from hinpaint.training.loss import Example, denoising_loss, sigma_weight
 from hinpaint.training.preparing import from_crystals
 from hinpaint.training.settings import TrainingSettings, learning_rate, load_settings
 
@@ -38,6 +38,12 @@ def test_training_killed_and_resumed_gives_the_same_curve(data, settings, tmp_pa
         assert torch.allclose(value, resumed.average.state_dict()[key], atol=1e-6), key
 
 
+def test_batches_drawn_ahead_are_the_same(data, settings, tmp_path) -> None:
+    alone = train(data, settings, tmp_path / "alone", say=lambda _: None)
+    ahead = train(data, settings, tmp_path / "ahead", say=lambda _: None, workers=2)
+    assert ahead.curve == alone.curve
+
+
 def test_training_learns(rock_salt, settings, tmp_path) -> None:
     cells = [replace(rock_salt, lattice=a * np.eye(3)) for a in (3.9, 4.1, 4.3, 4.5)]
     longer = replace(settings, steps=120, learning_rate=5e-3, warmup=5)
@@ -45,7 +51,8 @@ def test_training_learns(rock_salt, settings, tmp_path) -> None:
     def loss_of(network) -> float:
         hidden = [replace(c, known=~c.is_element("H")) for c in cells * 8]
         with torch.no_grad():
-            return denoising_loss(network, hidden, longer, np.random.default_rng(0)).item()
+            example = Example.draw(hidden, longer, np.random.default_rng(0))
+            return denoising_loss(network, example, longer).item()
 
     state = train(from_crystals(cells), longer, tmp_path, say=lambda _: None)
     torch.manual_seed(0)
@@ -143,13 +150,12 @@ def test_weighting_has_mean_one() -> None:
 
 def test_batches_are_a_function_of_seed_and_step(data) -> None:
     sampler = BatchSampler(data, TrainingSettings(max_batch_sites=30, max_structure_sites=20, seed=4))
-    pools = sampler.pools()
-    first, again, other = (sampler.draw(step, pools)[0] for step in (7, 7, 8))
+    first, again, other = (sampler.draw(step)[0] for step in (7, 7, 8))
     assert [c.species for c in first] == [c.species for c in again]
     assert [c.frac.tolist() for c in first] != [c.frac.tolist() for c in other]
-    second = replace(sampler, rank=1).draw(7, pools)[0]
+    second = replace(sampler, rank=1).draw(7)[0]
     assert [c.frac.tolist() for c in first] != [c.frac.tolist() for c in second]
-    assert all(sum(c.n_sites for c in sampler.draw(s, pools)[0]) <= 30 for s in range(20))
+    assert all(sum(c.n_sites for c in sampler.draw(s)[0]) <= 30 for s in range(20))
 
 
 def test_larger_structures_are_drawn_less_often() -> None:
@@ -158,7 +164,7 @@ def test_larger_structures_are_drawn_less_often() -> None:
     sizes = sorted(set(data.sizes.tolist()))
     for power in (0.0, 1.0):
         sampler = BatchSampler(data, TrainingSettings(max_batch_sites=6000, size_power=power))
-        drawn = [c.n_sites for c in sampler.draw(0, sampler.pools())[0]]
+        drawn = [c.n_sites for c in sampler.draw(0)[0]]
         ratio = drawn.count(sizes[0]) / drawn.count(sizes[1])
         assert ratio == pytest.approx((sizes[1] / sizes[0]) ** power, rel=0.25)
 
@@ -176,8 +182,8 @@ def test_noise_times_stay_between_their_bounds(data, settings) -> None:
     narrow, network = replace(settings, times=(0.3, 0.4)), Recorder()
     sampler = BatchSampler(data, narrow)
     for step in range(5):
-        crystals, rng = sampler.draw(step, sampler.pools())
-        denoising_loss(network, crystals, narrow, rng)
+        crystals, rng = sampler.draw(step)
+        denoising_loss(network, Example.draw(crystals, narrow, rng), narrow)
     assert min(network.seen) >= 0.3
     assert 0.35 < max(network.seen) <= 0.4
 

@@ -12,7 +12,7 @@ from hinpaint.diffusion.checkpoints import load_model
 from hinpaint.diffusion.network import ScoreNetwork
 from hinpaint.sampling import Sampler
 from hinpaint.training.loop import train
-from hinpaint.training.loss import denoising_loss
+from hinpaint.training.loss import Example, denoising_loss
 from hinpaint.training.preparing import from_crystals
 from hinpaint.training.settings import TrainingSettings, ValidationSettings
 from hinpaint.training.validation import SIGMAS, Validation, held_out, losses_at_fixed_noise, raw_rates
@@ -127,7 +127,7 @@ def test_known_time_of_training_is_that_of_sampling(crystals, settings, tmp_path
     seen = []
     network = ScoreNetwork(settings.network)
     network.forward = lambda batch, t, _: (seen.append(t[batch.known]), torch.zeros_like(batch.frac))[1]
-    denoising_loss(network, crystals, later, np.random.default_rng(0))
+    denoising_loss(network, Example.draw(crystals, later, np.random.default_rng(0)), later)
     assert (seen[0] == torch.tensor(0.01)).all()
     train(from_crystals(crystals), later, tmp_path, say=quiet)
     assert load_model(str(tmp_path / "weights.safetensors")).known_time == 0.01
