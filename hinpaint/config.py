@@ -157,7 +157,7 @@ class Config(Block):
     shards: Annotated[int, Field(ge=1, le=5000, description="shards the tasks are spread over")] = 1
     trials: Annotated[int, Field(ge=1, le=1000, description="trials per task")] = 10
     sampler: Annotated[Sampler, Field(description="how sites are placed")] = Sampler()
-    model: Annotated[str, Field(min_length=1, description="shipped weights by name, or the path of a .safetensors file")] = "td-small"  # fmt: skip  # noqa: E501
+    model: Annotated[str, Field(min_length=1, description="shipped weights by name, or the path of a .safetensors file")] = "td-medium"  # fmt: skip  # noqa: E501
     potential: Annotated[
         Potential, BeforeValidator(potential_block), Field(description="name, or a block for a file of your own")
     ] = Potential()

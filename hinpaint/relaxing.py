@@ -51,7 +51,7 @@ class Relax(Block):
     fix_symmetry: Annotated[bool, Field(description="each level keeps the space group of its start (to 0.01 Å)")] = (
         False
     )
-    max_atoms: Annotated[int, Field(ge=1, description="atoms in a batch at most (a larger crystal runs alone)")] = 512
+    max_atoms: Annotated[int, Field(ge=1, description="atoms in a batch at most (a larger crystal runs alone; a CPU takes 32 a thread)")] = 2048  # fmt: skip  # noqa: E501
     share_within_a: Annotated[float, Field(ge=0, le=0.5, description="trials of an entry whose placed sites end this near in the first level are relaxed fully once; 0: each by itself")] = 0.1  # fmt: skip  # noqa: E501
     max_above_lowest_ev: Annotated[float | None, Field(gt=0, description="trials that end higher above the entry's lowest in the first level, eV a cell, are not relaxed fully; empty: all are")] = None  # fmt: skip  # noqa: E501
     time_limit_s: Annotated[float | None, Field(gt=0, description="wall-clock seconds of a structure in one level; empty: none")] = 3600.0  # fmt: skip  # noqa: E501

@@ -44,8 +44,8 @@ class Sampler(Block):
     jump_length: Annotated[int, Field(ge=1, le=1000, description="repaint: steps in a stretch")] = 5
     sigma_start: Annotated[float, Field(gt=0, description="noise of the first step, fractional units x sites^(1/3); at most that of the weights")] = 0.8  # fmt: skip  # noqa: E501
     sigma_end: Annotated[float, Field(gt=0, description="noise of the last step, same units; at least that of the weights")] = 0.03  # fmt: skip  # noqa: E501
-    max_atoms: Annotated[int, Field(ge=1, description="atoms in a batch at most")] = 512
-    max_edges: Annotated[int, Field(ge=1, description="edges in a batch at most (a larger crystal runs alone)")] = 20000
+    max_atoms: Annotated[int, Field(ge=1, description="atoms in a batch at most (a CPU takes 128)")] = 4096
+    max_edges: Annotated[int, Field(ge=1, description="edges in a batch at most (a larger crystal runs alone)")] = 100000  # fmt: skip  # noqa: E501
 
     @model_validator(mode="after")
     def _falls(self) -> Self:

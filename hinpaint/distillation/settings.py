@@ -49,7 +49,7 @@ class LabelSettings:
     n_strained: int = 1
     n_short: int = 1
     trials: tuple[Literal["sampled", "random"], ...] = ("sampled", "random")
-    model: str = "td-small"
+    model: str = "td-medium"
     sampler_steps: int = 12
     steps_h_only: int = 12
     steps_full: int = 6

@@ -6,7 +6,7 @@ from pathlib import Path
 from hinpaint.files import write_atomic
 from hinpaint.training.validation import SIGMAS, Measured
 
-_SMOOTH = 20
+_SMOOTH = 5
 _LOSS, _RATE, _STRICT = "#1f5fa8", "#b5432a", "#d99a2b"
 
 
@@ -25,9 +25,10 @@ def draw(curve: Sequence[tuple[int, float]], validations: Sequence[Measured], pa
     figure = Figure(figsize=(9.0, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2, sharex=True)
     steps, losses = zip(*curve, strict=True) if curve else ((), ())
-    smooth = [sum(losses[max(0, i - _SMOOTH) : i + 1]) / min(i + 1, _SMOOTH + 1) for i in range(len(losses))]
+    around = [losses[max(0, i - _SMOOTH) : i + _SMOOTH + 1] for i in range(len(losses))]
+    smooth = [sum(each) / len(each) for each in around]
     left.plot(steps, losses, color=_LOSS, linewidth=0.5, alpha=0.35)
-    left.plot(steps, smooth, color=_LOSS, linewidth=1.4, label=f"training, mean of {_SMOOTH + 1} points")
+    left.plot(steps, smooth, color=_LOSS, linewidth=1.4, label=f"training, mean of {2 * _SMOOTH + 1} points")
     left.set(xlabel="step", ylabel="loss", title="Loss")
     measured = [each.step for each in validations]
     if validations:
@@ -36,7 +37,8 @@ def draw(curve: Sequence[tuple[int, float]], validations: Sequence[Measured], pa
         for level, sigma in enumerate(SIGMAS):
             shade = viridis(0.1 + 0.8 * level / len(SIGMAS))
             left.plot(measured, [v.losses[level] for v in validations], color=shade, lw=0.8, label=f"σ {sigma}")
-        n = validations[-1].n_match
+    n = validations[-1].n_match if validations else 0
+    if n:
         for values, colour, label in (
             ([v.match_raw for v in validations], _RATE, "published match"),
             ([v.strict_raw for v in validations], _STRICT, "every site within 0.3 Å"),
@@ -47,7 +49,7 @@ def draw(curve: Sequence[tuple[int, float]], validations: Sequence[Measured], pa
         right.set(xlabel="step", ylabel="structures, %", title=f"Raw placements, n = {n}", ylim=(0, 100))
     else:
         right.set_axis_off()
-        message = "no structures to validate on were given"
+        message = "no structures were sampled"
         right.text(0.5, 0.5, message, ha="center", va="center", color="0.4", transform=right.transAxes)
     left.set_ylim(bottom=0)
     left.legend(frameon=False, fontsize=7, ncols=2)

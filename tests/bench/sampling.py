@@ -154,7 +154,7 @@ def peak_mib(device: str) -> float:
 
 def rows(jobs: list[PlacementJob], model: LoadedModel, steps: int, sizes: list[int], device: str) -> Iterator[str]:
     """Lines of the table."""
-    settings = Sampler(n_steps=steps)
+    settings = Sampler(name="td", n_steps=steps)
     plain = Plain(model, settings, device)
     list(place(jobs[:1], settings, 1, model))  # warm-up of either side
     plain.run(jobs[:1])
@@ -182,7 +182,7 @@ parser.add_argument("--count", type=int, default=32)
 parser.add_argument("--max-sites", type=int, default=19)
 parser.add_argument("--steps", type=int, default=20)
 parser.add_argument("--batches", type=int, nargs="+", default=[1, 64, 128, 256, 512], help="atoms in a batch")
-parser.add_argument("--model", default="td-small")
+parser.add_argument("--model", default="td-medium")
 parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
 parser.add_argument("--threads", type=int, default=1)
 arguments = parser.parse_args()

@@ -152,7 +152,7 @@ def test_wrong_settings_are_one_line(tmp_path: Path, change: tuple[str, str], me
 
 def test_sampler_that_cannot_use_the_weights_is_named(tmp_path: Path) -> None:
     table = load_benchmark(written(tmp_path, GOOD.replace("name: td}", "name: replacement}")), STRUCTURES)
-    with pytest.raises(ConfigError, match=r"system td-10: config: .*sampler replacement cannot use td-small"):
+    with pytest.raises(ConfigError, match=r"system td-10: config: .*sampler replacement cannot use td-medium"):
         table.config_of(table.system("td-10"))
 
 

@@ -79,7 +79,7 @@ def test_retrained_weights_make_trials_stale(values, tmp_path) -> None:
 
 
 def test_a_sampler_that_cannot_use_the_weights_is_one_line(values) -> None:
-    with pytest.raises(ConfigError, match="replacement cannot use td-small, which has one noise level per site"):
+    with pytest.raises(ConfigError, match="replacement cannot use td-medium, which has one noise level per site"):
         parse_config({**values, "sampler": {"name": "replacement"}})
     assert parse_config({**values, "sampler": {"name": "renoise", "n_steps": 25}}).sampler.n_steps == 25
 

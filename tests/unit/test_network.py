@@ -54,6 +54,25 @@ def test_triplets_are_all_pairs_of_edges_into_one_site(crystals: list[Crystal]) 
     assert graph.triplet_out.tolist() == sorted(graph.triplet_out.tolist())
 
 
+def test_coordinates_stay_in_single_precision_under_bfloat16(
+    tiny_settings: NetworkSettings, crystals: list[Crystal], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network, batch = ScoreNetwork(tiny_settings), Batch.build(crystals)
+    graphs, forces = [], torch.rand(batch.frac.shape)
+
+    def note(_batch: Batch, graph: object, _level: torch.Tensor, _wanted: torch.Tensor) -> torch.Tensor:
+        graphs.append(graph)
+        return forces
+
+    monkeypatch.setattr(network, "_forces", note)
+    times = torch.full_like(batch.frac[:, 0], 0.5)
+    expected = network(batch, times)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = network(batch, times)
+    assert torch.equal(found, expected)
+    assert torch.equal(graphs[0].distance, graphs[1].distance)
+
+
 def test_one_pass_is_mattergens_own_pass(tiny_settings: NetworkSettings, crystals: list[Crystal]) -> None:
     """On one graph and one time a crystal, the forces are those of MatterGen's GemNetT.forward."""
     torch.manual_seed(0)
