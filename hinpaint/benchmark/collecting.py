@@ -231,11 +231,12 @@ def _cost(folder: Path, config: Config) -> dict[str, Any]:
 def _cpu_s(runs: Sequence[Path]) -> float | None:
     """CPU seconds for each trial or structure, of the jobs that computed half of their rows or more themselves.
 
-    What is left over where most was taken from a journal is no fair sample.
+    What is left over where most was taken from a journal is no fair sample; a processor that feeds a GPU does another job.
     """
     query = """
         WITH jobs AS (SELECT *, trials_per_hour * seconds_s / 3600 AS n_computed FROM found)
         SELECT sum(cpu_s), sum(n_computed) FROM jobs WHERE n_computed > 0 AND 2 * n_reused <= n_out
+        AND hardware LIKE 'cpu,%'
     """
     with duckdb.connect(":memory:") as connection:
         connection.register("found", read_tables(runs, RUNS))
