@@ -231,7 +231,7 @@ def _cost(folder: Path, config: Config) -> dict[str, Any]:
 def _cpu_s(runs: Sequence[Path]) -> float | None:
     """CPU seconds for each trial or structure, of the jobs that computed half of their rows or more themselves.
 
-    What is left over where most was taken from a journal is no fair sample; a processor that feeds a GPU does another job.
+    What is left over where most was taken from a journal is no fair sample, nor is a processor that feeds a GPU.
     """
     query = """
         WITH jobs AS (SELECT *, trials_per_hour * seconds_s / 3600 AS n_computed FROM found)

@@ -262,7 +262,8 @@ def _styles(found: Row) -> dict[str, tuple[str, str]]:
     names = list(dict.fromkeys(_method(row) for row in found["systems"]))
     chance = {_method(row) for row in found["systems"] if row["sampler"] == "random"}
     others = [name for name in names if name not in chance]
-    styles = {name: (_COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]) for i, name in enumerate(others)}
+    n = len(_COLOURS)  # a colour that comes again has another marker
+    styles = {name: (_COLOURS[i % n], _MARKERS[(i + i // n) % len(_MARKERS)]) for i, name in enumerate(others)}
     return styles | dict.fromkeys(chance, (GREY, "s"))
 
 
