@@ -24,7 +24,7 @@ parser.add_argument("--structures", type=Path, required=True, help="Parquet or O
 parser.add_argument("--elements", nargs="+", default=["Li", "Na", "O"])
 parser.add_argument("--count", type=int, default=100, help="structures an element at most")
 parser.add_argument("--max-sites", type=int, default=19)
-parser.add_argument("--model", default="td-small")
+parser.add_argument("--model", default="td-medium")
 parser.add_argument("--steps", type=int, default=25, help="evaluations of sampler renoise")
 parser.add_argument("--seed", type=int, default=0)
 parser.add_argument("--threads", type=int, default=1)
