@@ -3,6 +3,13 @@
 import os
 import signal
 
+import pytest
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell starts background processes with SIGINT ignored, and theirs would be, too; some tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run whole workflows first: the longest of all, they would keep one process waiting for the other at the end."""
+    items.sort(key=lambda item: "workflow" not in item.path.parts)

@@ -74,6 +74,7 @@ def make_workspace(folder: Path) -> Workspace:
         "shards": 2,
         "trials": 2,
         "sampler": {"n_steps": 10},
+        "model": "td-small-2",
         "relax": {"fmax_ev_per_a": 0.3, "max_steps_h_only": 40, "max_steps_full": 40},
         "les": {"bootstrap": 50},
     }
