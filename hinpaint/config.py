@@ -23,7 +23,7 @@ from hinpaint.dft import Verify
 from hinpaint.files import sha256_file, write_atomic
 from hinpaint.relaxing import Potential, Relax, potential_block
 from hinpaint.sampling import Sampler, misfit, read_card
-from hinpaint.shipped import POTENTIALS, potential_card
+from hinpaint.shipped import DEFAULT_WEIGHTS, POTENTIALS, potential_card
 
 Mode = Literal["reconstruct", "benchmark", "audit"]
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
@@ -157,7 +157,7 @@ class Config(Block):
     shards: Annotated[int, Field(ge=1, le=5000, description="shards the tasks are spread over")] = 1
     trials: Annotated[int, Field(ge=1, le=1000, description="trials per task")] = 10
     sampler: Annotated[Sampler, Field(description="how sites are placed")] = Sampler()
-    model: Annotated[str, Field(min_length=1, description="shipped weights by name, or the path of a .safetensors file")] = "td-medium"  # fmt: skip  # noqa: E501
+    model: Annotated[str, Field(min_length=1, description="shipped weights by name, or the path of a .safetensors file")] = DEFAULT_WEIGHTS  # fmt: skip  # noqa: E501
     potential: Annotated[
         Potential, BeforeValidator(potential_block), Field(description="name, or a block for a file of your own")
     ] = Potential()

@@ -1,9 +1,12 @@
-"""Potentials that ship with hinpaint: a packaged NequIP model and its card, found by name."""
+"""What ships with hinpaint: the name of the default weights, and potentials (a packaged NequIP model and its card)."""
 
 import json
 from importlib import resources
 from pathlib import Path
 from typing import Any, Final
+
+DEFAULT_WEIGHTS: Final = "td-medium"
+"""Diffusion weights that are used where none are named."""
 
 POTENTIALS: Final = ("nequip-small",)
 """Names of the shipped potentials, as the configuration takes them."""

@@ -21,6 +21,7 @@ from hinpaint.config import (
 from hinpaint.files import write_atomic
 from hinpaint.relaxing import Potential, Relax, potential_block
 from hinpaint.sampling import Sampler
+from hinpaint.shipped import DEFAULT_WEIGHTS
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,30}$"
 
@@ -47,7 +48,7 @@ class System(Block):
     name: Annotated[str, Field(pattern=_NAME, description="short name, part of file names")]
     label: Annotated[str, Field(min_length=1, max_length=40, description="what the table and the figures call it")]
     sampler: Annotated[Sampler, Field(description="how sites are placed")]
-    model: Annotated[str, Field(min_length=1, description="shipped weights by name, or the path of a .safetensors file")] = "td-medium"  # fmt: skip  # noqa: E501
+    model: Annotated[str, Field(min_length=1, description="shipped weights by name, or the path of a .safetensors file")] = DEFAULT_WEIGHTS  # fmt: skip  # noqa: E501
     trials: Annotated[int, Field(ge=1, le=1000, description="trials an entry")] = 1
     steps: Annotated[tuple[int, ...], Field(description="make one system for each of these n_steps, named <name>-<n_steps>: a line of the figure of steps")] = ()  # fmt: skip  # noqa: E501
     max_sites: Annotated[int | None, Field(ge=2, description="cells of at most so many sites; empty: all")] = None

@@ -7,6 +7,8 @@ from typing import ClassVar, Literal
 import yaml
 from pydantic import TypeAdapter
 
+from hinpaint.shipped import DEFAULT_WEIGHTS
+
 _FORBID = {"extra": "forbid"}
 
 
@@ -49,7 +51,7 @@ class LabelSettings:
     n_strained: int = 1
     n_short: int = 1
     trials: tuple[Literal["sampled", "random"], ...] = ("sampled", "random")
-    model: str = "td-medium"
+    model: str = DEFAULT_WEIGHTS
     sampler_steps: int = 12
     steps_h_only: int = 12
     steps_full: int = 6

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from hinpaint.shipped import DEFAULT_WEIGHTS
 from hinpaint.terminal import fail, stdout
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def inpaint(  # noqa: PLR0913, PLR0917 - the options of one command
     trials: Annotated[int, typer.Option(min=1, help="trials (of each count)")] = 10,
     sampler: Annotated[str, typer.Option(help="renoise, td, ...: `hinpaint config` tells them all")] = "renoise",
     steps: Annotated[int, typer.Option(min=1, help="denoising steps")] = 50,
-    model: Annotated[str, typer.Option(help="shipped weights by name, or a .safetensors file")] = "td-medium",
+    model: Annotated[str, typer.Option(help="shipped weights by name, or a .safetensors file")] = DEFAULT_WEIGHTS,
     potential: Annotated[
         str, typer.Option(help="shipped potential: sevennet-0, sevennet-l3i5 or nequip-small")
     ] = "sevennet-0",
