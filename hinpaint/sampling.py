@@ -42,8 +42,8 @@ class Sampler(Block):
     snr: Annotated[float, Field(gt=0, le=1, description="signal-to-noise ratio that sets the corrector's step")] = 0.2
     n_resample: Annotated[int, Field(ge=1, le=100, description="repaint: how often each stretch is denoised")] = 5
     jump_length: Annotated[int, Field(ge=1, le=1000, description="repaint: steps in a stretch")] = 5
-    sigma_start: Annotated[float, Field(gt=0, description="noise of the first step, fractional units x sites^(1/3); at most that of the weights")] = 0.8  # fmt: skip  # noqa: E501
-    sigma_end: Annotated[float, Field(gt=0, description="noise of the last step, same units; at least that of the weights")] = 0.03  # fmt: skip  # noqa: E501
+    sigma_start: Annotated[float, Field(gt=0, description="noise of the first step, fractional units x sites^(1/3); at most that of the weights' training")] = 0.8  # fmt: skip  # noqa: E501
+    sigma_end: Annotated[float, Field(gt=0, description="noise of the last step, same units; at least that of the weights' training")] = 0.03  # fmt: skip  # noqa: E501
     max_atoms: Annotated[int, Field(ge=1, description="atoms in a batch at most (a CPU takes 128)")] = 4096
     max_edges: Annotated[int, Field(ge=1, description="edges in a batch at most (a larger crystal runs alone)")] = 100000  # fmt: skip  # noqa: E501
 

@@ -45,6 +45,12 @@ class LoadedModel:
         """Noise time that known sites had in training (``td``), and have in sampling."""
         return float(self.card.get("known_time", 0.0))
 
+    @property
+    def sigma_range(self) -> tuple[float, float]:
+        """Least and most noise that the weights met in training, as a sampler's ``sigma_end`` and ``sigma_start``."""
+        first, last = self.card.get("training", {}).get("settings", {}).get("times", (0.0, 1.0))
+        return self.process.sigma(first), self.process.sigma(last)
+
 
 def load_model(name: str, device: torch.device | str = "cpu") -> LoadedModel:
     """Load weights by shipped name or path of a ``.safetensors`` file.

@@ -104,13 +104,17 @@ def test_repaint_goes_back_and_resamples() -> None:
     assert sum(later > now for now, later in pairwise(levels)) == 3 * 3
 
 
-def test_noise_stays_within_the_weights_and_the_wanted_range() -> None:
+def test_noise_stays_within_what_the_weights_met_and_the_wanted_range(tiny_model) -> None:
     process = WrappedVE(0.01, 5.0)
-    times = noise_times(process, Sampler(n_steps=7, sigma_start=0.8, sigma_end=0.02))
+    model = replace(tiny_model, process=process)
+    times = noise_times(model, Sampler(n_steps=7, sigma_start=0.8, sigma_end=0.02))
     assert [process.sigma(times[0]), process.sigma(times[-1])] == pytest.approx([0.8, 0.02])
     assert all(later < now for now, later in pairwise(times))
-    whole = noise_times(process, Sampler(n_steps=7, sigma_start=50.0, sigma_end=1e-4))
+    wider = Sampler(n_steps=7, sigma_start=50.0, sigma_end=1e-4)
+    whole = noise_times(model, wider)
     assert [whole[0], whole[-1]] == pytest.approx([1.0, 0.0])
+    trained = noise_times(replace(model, card={"training": {"settings": {"times": [0.3, 0.92]}}}), wider)
+    assert [trained[0], trained[-1]] == pytest.approx([0.92, 0.3])
 
 
 class Exact(torch.nn.Module):

@@ -9,7 +9,6 @@ import torch
 
 from hinpaint.crystal import FloatArray
 from hinpaint.diffusion.checkpoints import Conditioning, LoadedModel, ModelError
-from hinpaint.diffusion.corruption import WrappedVE
 from hinpaint.diffusion.samplers.field import Frame, HostView, ScoreField
 from hinpaint.diffusion.samplers.jobs import PlacementJob
 from hinpaint.diffusion.samplers.solvers import flow, predictor_corrector, renoise, repaint_levels
@@ -80,7 +79,7 @@ def denoise(
         problem = misfit(settings, model.name, model.conditioning)
         raise ModelError(problem or f"sampler {settings.name} takes no way that a network leads")
     field = ScoreField(jobs, model, view, seed, n_evaluations(settings), progress, record)
-    times = noise_times(model.process, settings)
+    times = noise_times(model, settings)
     if settings.name == "renoise":
         x = renoise(field, times)
     elif settings.name in _FLOW_ORDER:
@@ -94,15 +93,16 @@ def denoise(
     return Sampled(np.split(wrapped, splits), field.evaluations, tuple(field.frames or ()))
 
 
-def noise_times(process: WrappedVE, settings: Sampler) -> list[float]:
+def noise_times(model: LoadedModel, settings: Sampler) -> list[float]:
     """Noise time of each step, falling; their standard deviations form a geometric series.
 
-    The series runs over the part of the weights' range that matters: above ``sigma_start`` wrapped coordinates are
+    The series runs over the part of the trained range that matters: above ``sigma_start`` wrapped coordinates are
     uniform anyway, below ``sigma_end`` nothing is left to decide.
     """
-    start = min(process.sigma_max, settings.sigma_start)
-    end = max(process.sigma_min, settings.sigma_end)
-    first, last = process.time(start), process.time(min(start, end))
+    least, most = model.sigma_range
+    start = min(most, settings.sigma_start)
+    end = max(least, settings.sigma_end)
+    first, last = model.process.time(start), model.process.time(min(start, end))
     return [float(t) for t in np.linspace(first, last, settings.n_steps)]
 
 
