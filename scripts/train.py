@@ -21,7 +21,7 @@ arguments = parser.parse_args()
 files = arguments.config, arguments.structures, arguments.out
 try:
     device = choose_device(arguments.device, arguments.threads, local_rank())
-    signal = run(*files, device, partial(print, flush=True), arguments.validation)
+    signal = run(*files, device, partial(print, flush=True), arguments.threads, arguments.validation)
 except (ValueError, OSError, ModelError) as error:
     sys.exit(f"hinpaint: {' '.join(str(error).split())}")
 sys.exit(0 if signal is None else 128 + signal)

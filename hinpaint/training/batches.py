@@ -1,5 +1,6 @@
 """Batches of a training: which structures a step sees, and what is hidden in each of them."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -90,7 +91,16 @@ def examples(sampler: BatchSampler, first: int, workers: int = 0) -> Iterator[Ex
         workers: processes that draw ahead, so that a GPU does not wait; 0 draws when a batch is asked for.
     """
     steps = range(first, sampler.settings.steps)
-    return iter(DataLoader(Steps(sampler), batch_size=None, sampler=steps, num_workers=workers))
+    drawn = DataLoader(
+        Steps(sampler), batch_size=None, sampler=steps, num_workers=workers, worker_init_fn=_leave_signals_to_training
+    )
+    return iter(drawn)
+
+
+def _leave_signals_to_training(_worker: int) -> None:
+    """A signal to the whole group is for the training, which ends with a checkpoint and then ends its workers."""
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.SIG_IGN)
 
 
 def hide_element(numbers: Sequence[int] | NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -45,7 +45,8 @@ def train(
     device: Annotated[str, typer.Option(help="torch device; auto takes a GPU when there is one")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; default: all")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=0, help="processes that draw batches ahead; default: 8 beside a GPU, 0 on a CPU")
+        int | None,
+        typer.Option(min=0, help="processes that draw batches ahead; default: up to 8 beside a GPU, 0 on a CPU"),
     ] = None,
     stop_after: Annotated[float | None, typer.Option(min=0, help="stop after so many seconds; go on later")] = None,
 ) -> None:
@@ -60,8 +61,9 @@ def train(
     from hinpaint.training.run import run
 
     try:
-        chosen = choose_device(device, threads or available_threads(), local_rank())
-        signal = run(config, structures, out, chosen, typer.echo, validation, stop_after, workers)
+        threads = threads or available_threads()
+        chosen = choose_device(device, threads, local_rank())
+        signal = run(config, structures, out, chosen, typer.echo, threads, validation, stop_after, workers)
     except (ValueError, OSError, ModelError) as error:
         fail(error)
     if signal is not None:

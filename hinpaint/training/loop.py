@@ -51,18 +51,20 @@ def train(
     state = start(BatchSampler(data, settings), settings, device)
     kept = TrainingFolder(folder, settings, data, validation, replicas.count, device)
     kept.read_into(state)
-    clock, losses = _Clock(state), []
+    clock = _Clock(state)
     for example in examples(BatchSampler(data, settings, replicas.rank), state.step, workers):
         loss = _step(state, denoising_loss(state.network, example.to(device), settings), settings, replicas)
         total, seen, asked = replicas.sum([loss, example.batch.n_crystals, stop()], device)
-        losses.append(total / replicas.count)
+        state.losses.append(total / replicas.count)
         state.samples += int(seen)
         state.seconds = clock.seconds
         done = state.step == settings.steps or asked > 0
-        if state.step % _SAY_EVERY == 0 or done:
-            state.curve.append((state.step, float(np.mean(losses))))
-            losses = []
-            say(clock.line(state, settings.steps))
+        mean = float(np.mean(state.losses))
+        if state.step % _SAY_EVERY == 0 or state.step == settings.steps:
+            state.curve.append((state.step, mean))
+            state.losses = []
+        if done or not state.losses:
+            say(clock.line(state, settings.steps, mean))
         due = state.step % settings.validation.every == 0 or state.step == settings.steps
         if replicas.writes and validation is not None and due:
             _validate(state, validation, settings, say)
@@ -131,11 +133,10 @@ class _Clock:
         """Note a checkpoint."""
         self._saved = time.monotonic()
 
-    def line(self, state: TrainingState, steps: int) -> str:
+    def line(self, state: TrainingState, steps: int, loss: float) -> str:
         """A line of progress."""
         here = time.monotonic() - self._began
         pace = here / max(1, state.step - self._step_before)
         rate = (state.samples - self._samples_before) / max(here, 1e-9)
         left = (steps - state.step) * pace / 60
-        loss = state.curve[-1][1]
         return f"step {state.step}/{steps} loss {loss:.4f}, {rate:.1f} structures a second, about {left:.0f} min left"

@@ -61,6 +61,11 @@ def local_rank() -> int:
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
+def local_count() -> int:
+    """Processes that train together on this node, 1 without ``torchrun``."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+
+
 @contextmanager
 def join(device: str) -> Iterator[tuple[Replicas, str]]:
     """Meet the other processes that ``torchrun`` started; alone without it.

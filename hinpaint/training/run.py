@@ -9,11 +9,10 @@ import torch
 
 from hinpaint.files import sha256_file
 from hinpaint.jobs import STOPPED, signals_noted
-from hinpaint.scripting import available_threads
 from hinpaint.training.dataset import TrainingSet
 from hinpaint.training.loop import train
 from hinpaint.training.preparing import prepare
-from hinpaint.training.replicas import Replicas, join
+from hinpaint.training.replicas import Replicas, join, local_count
 from hinpaint.training.settings import load_settings
 from hinpaint.training.validation import Validation
 
@@ -35,7 +34,7 @@ class _Stop:
 
 
 def run(
-    config: Path, structures: Path, out: Path, device: str, say: Callable[[str], None],
+    config: Path, structures: Path, out: Path, device: str, say: Callable[[str], None], threads: int = 1,
     validation: Path | None = None, stop_after_s: float | None = None, workers: int | None = None,
 ) -> int | None:  # fmt: skip
     """Train, or go on with the training in a folder; SIGTERM and SIGINT end it with a checkpoint.
@@ -46,9 +45,10 @@ def run(
         out: folder of this training.
         device: torch device.
         say: takes progress lines; under ``torchrun`` those of the first process.
+        threads: processors that the training may use on this node.
         validation: structures with known answers, as ``structures``.
         stop_after_s: stop (resumably) after so many seconds.
-        workers: processes that draw batches ahead; by default up to 8 beside a GPU, none on a CPU.
+        workers: processes that draw batches ahead; by default up to 8 of ``threads`` beside a GPU, none on a CPU.
 
     Returns:
         Number of the signal that ended it, if one did.
@@ -71,7 +71,7 @@ def run(
         if slower > 1.5:
             say_first(f"bfloat16 is {slower:.0f} times slower than single precision here; bf16: false avoids that")
         if workers is None:
-            workers = 0 if own_device == "cpu" else min(_WORKERS, available_threads() - 1)
+            workers = 0 if own_device == "cpu" else min(_WORKERS, max(0, threads // local_count() - 1))
         state = train(data, settings, out, own_device, say_first, stop, watched, replicas, workers)
         if state.step < settings.steps:
             say_first(f"{STOPPED}{state.step} of {settings.steps} steps kept, run again to go on")

@@ -39,6 +39,7 @@ class TrainingState:
         seconds: wall-clock seconds they took, validation included.
         samples: structures seen.
         curve: (step, mean loss of the steps since the point before).
+        losses: losses of the steps since its last point.
         validations: what was measured on the fixed set.
     """
 
@@ -49,6 +50,7 @@ class TrainingState:
     seconds: float = 0.0
     samples: int = 0
     curve: list[tuple[int, float]] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
     validations: list[Measured] = field(default_factory=list)
 
     def model(self, settings: TrainingSettings) -> LoadedModel:
@@ -95,6 +97,7 @@ class TrainingFolder:
             "seconds": state.seconds,
             "samples": state.samples,
             "curve": state.curve,
+            "losses": state.losses,
             "validation_sha256": self.validation.data_sha256 if self.validation else None,
             "validations": [asdict(each) for each in state.validations],
         }
@@ -131,6 +134,7 @@ class TrainingFolder:
         _restore(state, load(blob))
         state.step, state.seconds, state.samples = header["step"], header["seconds"], header["samples"]
         state.curve = [(int(step), float(loss)) for step, loss in header["curve"]]
+        state.losses = header.get("losses", [])
         if self.validation is not None and header.get("validation_sha256") == self.validation.data_sha256:
             rows = header["validations"]
             state.validations = [Measured(**{**row, "losses": tuple(row["losses"])}) for row in rows]

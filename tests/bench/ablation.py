@@ -37,7 +37,7 @@ def train(path: Path, device: str) -> bool:
     if (folder / "cpu_s.json").exists():
         return True
     began = time.process_time()
-    signal = run(path, arguments.structures, folder, device, print, arguments.validation)
+    signal = run(path, arguments.structures, folder, device, print, validation=arguments.validation)
     if signal is None:
         (folder / "cpu_s.json").write_text(json.dumps(time.process_time() - began))
     return signal is None

@@ -28,14 +28,32 @@ def settings(tiny_settings) -> TrainingSettings:
     return TrainingSettings(steps=8, warmup=2, max_batch_sites=40, bf16=False, network=tiny_settings)
 
 
-def test_training_killed_and_resumed_gives_the_same_curve(data, settings, tmp_path) -> None:
-    whole = train(data, settings, tmp_path / "whole", say=lambda _: None)
-    train(data, settings, tmp_path / "parts", say=lambda _: None, stop=lambda: True)
-    resumed = train(data, settings, tmp_path / "parts", say=lambda _: None)
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_stopped_killed_and_resumed_gives_the_same_curve(
+    data, settings, tmp_path, monkeypatch, workers
+) -> None:
+    monkeypatch.setattr("hinpaint.training.loop._SAY_EVERY", 3)
+    often = replace(settings, checkpoint_s=0)
+    whole = train(data, often, tmp_path / "whole", say=lambda _: None)
+    assert [step for step, _ in whole.curve] == [3, 6, 8]
+    stopped = train(data, often, tmp_path / "parts", say=lambda _: None, stop=lambda: True, workers=workers)
+    assert stopped.step == 1
+
+    steps = iter(range(2, 9))
+
+    def killed_at_its_fourth_step() -> bool:
+        if next(steps) == 5:
+            raise KeyboardInterrupt
+        return False
+
+    with pytest.raises(KeyboardInterrupt):
+        train(data, often, tmp_path / "parts", say=lambda _: None, stop=killed_at_its_fourth_step, workers=workers)
+    resumed = train(data, often, tmp_path / "parts", say=lambda _: None, workers=workers)
     assert resumed.step == whole.step == 8
     assert resumed.samples == whole.samples
+    assert resumed.curve == whole.curve
     for key, value in whole.average.state_dict().items():
-        assert torch.allclose(value, resumed.average.state_dict()[key], atol=1e-6), key
+        assert torch.equal(value, resumed.average.state_dict()[key]), key
 
 
 def test_batches_drawn_ahead_are_the_same(data, settings, tmp_path) -> None:

@@ -121,24 +121,29 @@ def test_wrong_settings_are_one_line(parquet: Path, tmp_path: Path, words: tuple
 
 
 @pytest.mark.slow
-def test_training_stops_on_time_and_on_sigterm_and_goes_on(parquet: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("workers", [0, 2])
+def test_training_stops_on_time_and_on_sigterm_and_goes_on(parquet: Path, tmp_path: Path, workers: int) -> None:
     settings = tmp_path / "settings.yaml"
     settings.write_text(SETTINGS.format(steps=100000))
     words = ["train", "--config", settings, "--structures", parquet, "--validation", parquet, "--out", tmp_path / "out",
-             "--device", "cpu", "--threads", 1]  # fmt: skip
+             "--device", "cpu", "--threads", 1, "--workers", workers]  # fmt: skip
     code, output = run(*words, "--stop-after", 0)
     assert code == 0, output
     assert "stopped; 1 of 100000 steps kept" in output
     command = [sys.executable, "-c", "from hinpaint.cli import app; app()", *map(str, words)]
     process = subprocess.Popen(  # noqa: S603 - our own command
-        command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+        command,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        start_new_session=True,
     )
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
         lines.append(line)
         if line.startswith("validation"):  # it is at work
-            process.send_signal(signal.SIGTERM)
+            os.killpg(process.pid, signal.SIGTERM)  # as torchrun and batch systems do
             break
     lines += process.stdout.read().splitlines()
     assert process.wait(timeout=60) == 128 + signal.SIGTERM
