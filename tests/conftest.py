@@ -1,13 +1,19 @@
-"""What all tests share: one thread a process, as pytest runs two, and interrupts that arrive."""
+"""What all tests share: one thread a process, as pytest runs two, interrupts that arrive, examples without a clock."""
 
 import os
 import signal
 
+import hypothesis
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A shell starts background processes with SIGINT ignored, and theirs would be, too; some tests send it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+# How long examples take to generate and to run tells of the machine, not of hinpaint.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -64,7 +64,7 @@ json_values = st.recursive(
 
 
 @given(st.data())
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_damaged_files_never_raise(
     tmp_path_factory: pytest.TempPathFactory, honest: dict[str, bytes], data: st.DataObject
 ) -> None:

@@ -34,7 +34,7 @@ def ended_early(outcomes: list[bool], ends: tuple[int, ...]) -> Tally:
     return tally(ends, ["entry"], rounds)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.booleans(), min_size=5, max_size=5), st.sampled_from([(1, 3, 5), (2, 5), (5,), (1, 2, 3, 4, 5)]))
 def test_early_ending_is_unbiased_at_every_k(outcomes: list[bool], ends: tuple[int, ...]) -> None:
     """Averaged over the orders in which trials could have come it is the estimate from all of them."""

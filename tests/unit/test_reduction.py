@@ -32,7 +32,7 @@ def build_supercell(crystal: Crystal, matrix: np.ndarray, noise: float = 0.0) ->
     return Crystal.build(lattice, [species[i] for i in order], frac[order] % 1.0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SUPERCELLS, st.integers(0, 1000))
 def test_a_supercell_is_found_reduced_and_built_again(values: list[int], seed: int) -> None:
     matrix = np.reshape(values, (3, 3))

@@ -24,7 +24,7 @@ def gaussians(lattice: np.ndarray, centres: np.ndarray, depths: list[float], sha
     return on_grid(energy, shape)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(seed=st.integers(0, 10_000))
 def test_wells_are_found_between_grid_points_deepest_first(seed: int) -> None:
     rng = np.random.default_rng(seed)
