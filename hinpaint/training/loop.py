@@ -59,12 +59,13 @@ def train(
         state.samples += int(seen)
         state.seconds = clock.seconds
         done = state.step == settings.steps or asked > 0
-        mean = float(np.mean(state.losses))
-        if state.step % _SAY_EVERY == 0 or state.step == settings.steps:
-            state.curve.append((state.step, mean))
-            state.losses = []
-        if done or not state.losses:
+        point = state.step % _SAY_EVERY == 0 or state.step == settings.steps
+        if point or done:
+            mean = float(np.mean(state.losses))
             say(clock.line(state, settings.steps, mean))
+            if point:
+                state.curve.append((state.step, mean))
+                state.losses = []
         due = state.step % settings.validation.every == 0 or state.step == settings.steps
         if replicas.writes and validation is not None and due:
             _validate(state, validation, settings, say)

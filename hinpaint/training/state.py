@@ -55,7 +55,7 @@ class TrainingState:
 
     def model(self, settings: TrainingSettings) -> LoadedModel:
         """The averaged weights, ready to sample."""
-        card = {"known_time": settings.known_time}
+        card = {"known_time": settings.known_time, "training": {"settings": asdict(settings)}}
         return LoadedModel("training", self.average, settings.process, settings.conditioning, "", card)
 
 

@@ -133,6 +133,14 @@ def test_known_time_of_training_is_that_of_sampling(crystals, settings, tmp_path
     assert load_model(str(tmp_path / "weights.safetensors")).known_time == 0.01
 
 
+def test_noise_met_in_training_bounds_validation_as_it_bounds_sampling(crystals, settings, tmp_path: Path) -> None:
+    narrow = replace(settings, times=(0.5, 0.9), steps=1)
+    state = train(from_crystals(crystals), narrow, tmp_path, say=quiet)
+    met = state.model(narrow).sigma_range
+    assert met == load_model(str(tmp_path / "weights.safetensors")).sigma_range
+    assert met == (narrow.process.sigma(0.5), narrow.process.sigma(0.9))
+
+
 def test_nothing_to_validate_on_is_said(crystals) -> None:
     with pytest.raises(ValueError, match="none holds Pu"):
         Validation.of(from_crystals(crystals), ValidationSettings(element="Pu"))
